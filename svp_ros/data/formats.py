@@ -1,0 +1,141 @@
+"""Images and disparity maps on disk; no sentinel values leave this file."""
+
+from pathlib import Path
+from typing import Union
+
+import cv2
+import numpy as np
+
+PathLike = Union[str, Path]
+
+
+def read_image(path: PathLike) -> np.ndarray:
+    """Read an image as (H, W, 3) uint8 RGB; grey images repeat their channel.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is not an image.
+    """
+    image = _decode(path, cv2.IMREAD_COLOR)
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def write_image(path: PathLike, image: np.ndarray) -> None:
+    """Write (H, W, 3) uint8 RGB or (H, W) uint8 as the format that the file name says.
+
+    Raises:
+        ValueError: If the array is not such an image or the file name says no known format.
+    """
+    image = np.asarray(image)
+    if image.dtype != np.uint8 or not (image.ndim == 2 or image.ndim == 3 and image.shape[2] == 3):
+        raise ValueError(f'an image to write must be (H, W, 3) or (H, W) uint8, '
+                         f'got {image.shape} {image.dtype}')
+    if image.ndim == 3:
+        image = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+    _encode(path, image)
+
+
+def read_pfm(path: PathLike) -> np.ndarray:
+    """Read a one-channel portable float map as (H, W) float32, top row first.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is not a grey PFM of the size that its header says.
+
+    Source: http://www.pauldebevec.com/Research/HDR/PFM/, rows from bottom to top, the sign of
+    the scale is the byte order.
+    """
+    content = _existing(path).read_bytes()
+    header = content.split(b'\n', 3)
+    try:
+        kind, size, scale, data = header
+        width, height = (int(number) for number in size.split())
+        scale = float(scale)
+    except ValueError:
+        raise ValueError(f'{path} is not a PFM file: its header is broken') from None
+    if kind.strip() != b'Pf':
+        raise ValueError(f'{path} must be a one-channel PFM ("Pf"), got "{kind.decode("latin1")}"')
+    if len(data) < width * height * 4:
+        raise ValueError(f'{path} is cut short: {width}x{height} floats are {width * height * 4} '
+                         f'bytes, got {len(data)}')
+    values = np.frombuffer(data, '<f4' if scale < 0 else '>f4', width * height)
+    return values.reshape(height, width)[::-1].astype(np.float32)
+
+
+def write_pfm(path: PathLike, values: np.ndarray) -> None:
+    """Write (H, W) as a little-endian one-channel PFM.
+
+    Raises:
+        ValueError: If the array is not two-dimensional.
+    """
+    if values.ndim != 2:
+        raise ValueError(f'a PFM to write must be (H, W), got {values.shape}')
+    H, W = values.shape
+    header = f'Pf\n{W} {H}\n-1.0\n'.encode()
+    Path(path).write_bytes(header + values[::-1].astype('<f4').tobytes())
+
+
+def write_kitti_disparity(path: PathLike, disparity: np.ndarray, valid: np.ndarray) -> None:
+    """Write a disparity map as KITTI's 16-bit PNG: disparity * 256, 0 = no ground truth.
+
+    Raises:
+        ValueError: If a valid disparity does not fit into 1/256 .. 65535/256 px.
+    """
+    scaled = np.round(np.where(valid, disparity, 0) * 256.0)
+    if (valid & ((scaled < 1) | (scaled > 65535))).any():
+        raise ValueError('a KITTI disparity PNG holds 0.004 to 255.99 px, '
+                         f'got {disparity[valid].min():g} to {disparity[valid].max():g} px')
+    _encode(path, scaled.astype(np.uint16))
+
+
+def read_disparity(path: PathLike) -> tuple[np.ndarray, np.ndarray]:
+    """Read ground-truth disparity from a PFM or a KITTI 16-bit PNG.
+
+    In a PFM, values that are not finite are unknown, in a KITTI PNG zeros. A PFM zero is a
+    disparity (a point at infinity).
+
+    Returns:
+        (H, W) float32 disparity in pixels, 0 where unknown, and (H, W) bool, True where known.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is neither format, or a known disparity is negative.
+    """
+    suffix = Path(path).suffix.lower()
+    if suffix == '.pfm':
+        disparity = read_pfm(path)
+        valid = np.isfinite(disparity)
+    elif suffix == '.png':
+        raw = _decode(path, cv2.IMREAD_UNCHANGED)
+        if raw.dtype != np.uint16 or raw.ndim != 2:
+            raise ValueError(f'{path} must be a one-channel 16-bit PNG with disparity * 256, '
+                             f'got {raw.shape} {raw.dtype}')
+        disparity = raw.astype(np.float32) / 256.0
+        valid = raw > 0
+    else:
+        raise ValueError(f'{path}: disparity is read from .pfm or KITTI 16-bit .png files')
+    if (disparity[valid] < 0).any():
+        raise ValueError(f'{path} holds negative disparities; x_left - x_right must be >= 0')
+    return np.where(valid, disparity, np.float32(0)), valid
+
+
+def _existing(path: PathLike) -> Path:
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f'no file {path}')
+    return path
+
+
+def _decode(path: PathLike, mode: int) -> np.ndarray:
+    content = np.frombuffer(_existing(path).read_bytes(), np.uint8)
+    image = cv2.imdecode(content, mode) if content.size else None
+    if image is None:
+        raise ValueError(f'{path} is not an image that OpenCV can read')
+    return image
+
+
+def _encode(path: PathLike, image: np.ndarray) -> None:
+    suffix = Path(path).suffix.lower()
+    if not cv2.haveImageWriter(f'a{suffix}'):
+        raise ValueError(f'{path}: no image format "{suffix}"; use .png or .jpg')
+    Path(path).write_bytes(cv2.imencode(suffix, image)[1].tobytes())
