@@ -24,9 +24,9 @@ def sgbm_disparity(left: np.ndarray, right: np.ndarray, max_disparity: float) ->
     matcher = cv2.StereoSGBM_create(
         minDisparity=0, numDisparities=search, blockSize=block,
         P1=8 * channels * block ** 2, P2=32 * channels * block ** 2, disp12MaxDiff=1,
-        preFilterCap=63, uniquenessRatio=10, speckleWindowSize=100, speckleRange=2,
+        preFilterCap=63, uniquenessRatio=10, speckleWindowSize=200, speckleRange=1,
         mode=cv2.STEREO_SGBM_MODE_HH)
-    # The border of `search` columns would stay unmatched: the matcher skips x < numDisparities.
+    # Without a margin the matcher leaves the first numDisparities columns unmatched.
     margin = ((0, 0), (search, 0)) + ((0, 0),) * (left.ndim - 2)
     disparity = matcher.compute(np.pad(left, margin, mode='edge'),
                                 np.pad(right, margin, mode='edge'))[:, search:]
