@@ -1,0 +1,81 @@
+"""The `svp` command: finds the sub-command, runs it, turns user errors into one line."""
+
+from importlib import import_module
+import logging
+import sys
+from typing import Optional
+
+import svp_ros
+
+# Sub-command -> (module with main(argv) -> int, one line of help). Modules are imported when run.
+COMMANDS = {
+    'demo': ('svp_ros.demo', 'play stereo recordings through the node and report the scores'),
+    'render': ('svp_ros.data.render', 'write procedural stereo data to a folder or a rosbag2'),
+    'finetune disparity': ('svp_ros.train.disparity', 'train a disparity network'),
+    'evaluate disparity': ('svp_ros.eval.disparity', 'score a model on labelled stereo pairs'),
+    'evaluate bag': ('svp_ros.eval.bag', 'score a recording of what the node published'),
+    'play': ('svp_ros.ros.player', 'publish a rosbag2 on its topics, with /clock'),
+    'info': ('svp_ros.info', 'show versions, devices and the models'),
+}
+
+
+def main(argv: Optional[list[str]] = None) -> int:
+    """Run `svp <command> [arguments]`.
+
+    Returns:
+        The command's exit code; 2 for what the user can correct, 1 for a failure of the machine,
+        130 after Ctrl-C.
+    """
+    argv = list(sys.argv[1:] if argv is None else argv)
+    if not argv or argv[0] in ('-h', '--help'):
+        print(_usage())
+        return 0 if argv else 2
+    if argv[0] == '--version':
+        print(f'svp_ros {svp_ros.__version__}')
+        return 0
+    command = next((name for name in COMMANDS if argv[:len(name.split())] == name.split()), None)
+    if command is None:
+        return _explain(argv)
+    logging.basicConfig(format='%(message)s')
+    logging.getLogger('svp_ros').setLevel(logging.INFO)
+    try:
+        module = import_module(COMMANDS[command][0])
+        return module.main(argv[len(command.split()):])
+    except ModuleNotFoundError as error:
+        if (error.name or 'svp_ros').startswith('svp_ros'):
+            raise
+        print(f'svp {command}: needs the Python package "{error.name}", which is not installed; '
+              'for ROS packages source ROS 2 or run: pip install "svp_ros[ros]"', file=sys.stderr)
+        return 1
+    except (ValueError, FileNotFoundError) as error:
+        print(f'svp {command}: {error}', file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f'svp {command}: {error}', file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _usage(prefix: str = '') -> str:
+    commands = {name: line for name, (_, line) in COMMANDS.items() if name.startswith(prefix)}
+    width = max(map(len, commands))
+    lines = [f'  {name:{width}}  {line}' for name, line in commands.items()]
+    return '\n'.join([f'usage: svp {prefix}<command> [arguments]', '',
+                      'Stereo perception for ROS 2: train it, score it, run it.', '', *lines, '',
+                      'svp <command> --help lists the arguments; svp --version the version.'])
+
+
+def _explain(argv: list[str]) -> int:
+    """Answer `svp evaluate`, `svp evaluate --help` and unknown commands."""
+    group = f'{argv[0]} '
+    if any(name.startswith(group) for name in COMMANDS):
+        if argv[1:2] in (['-h'], ['--help']):
+            print(_usage(group))
+            return 0
+        got = ' '.join(argv[:2])
+        choices = [name for name in COMMANDS if name.startswith(group)]
+    else:
+        got, choices = argv[0], list(COMMANDS)
+    print(f'svp: no command "{got}"; choose from: {", ".join(choices)}', file=sys.stderr)
+    return 2
