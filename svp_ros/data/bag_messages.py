@@ -1,0 +1,191 @@
+"""ROS 2 messages of recordings <-> arrays and cameras, as `rosbags` types (no ROS needed)."""
+
+from collections.abc import Sequence
+import logging
+import math
+from typing import Any
+
+import numpy as np
+from rosbags.typesys import get_typestore, Stores
+
+from svp_ros.geometry import StereoCamera
+
+IMAGE = 'sensor_msgs/msg/Image'
+CAMERA_INFO = 'sensor_msgs/msg/CameraInfo'
+DISPARITY_IMAGE = 'stereo_msgs/msg/DisparityImage'
+MARKER_ARRAY = 'visualization_msgs/msg/MarkerArray'
+
+TYPESTORE = get_typestore(Stores.ROS2_JAZZY)
+
+# Encoding -> numpy type, channels, order of the channels that are kept.
+_ENCODINGS = {
+    'rgb8': (np.uint8, 3, (0, 1, 2)), 'bgr8': (np.uint8, 3, (2, 1, 0)),
+    'rgba8': (np.uint8, 4, (0, 1, 2)), 'bgra8': (np.uint8, 4, (2, 1, 0)),
+    '8UC3': (np.uint8, 3, (2, 1, 0)), 'mono8': (np.uint8, 1, None), '8UC1': (np.uint8, 1, None),
+    '32FC1': (np.float32, 1, None)}
+
+_log = logging.getLogger(__name__)
+
+
+def make_header(stamp: int, frame_id: str) -> Any:
+    """Build a std_msgs/Header; `stamp` in nanoseconds."""
+    return _new('std_msgs/msg/Header', frame_id=frame_id,
+                stamp=_new('builtin_interfaces/msg/Time', sec=stamp // 10**9,
+                           nanosec=stamp % 10**9))
+
+
+def make_camera_infos(camera: StereoCamera, header: Any) -> tuple[Any, Any]:
+    """Build the left and right CameraInfo of a rectified rig: K, D = 0, R = 1, P."""
+    infos = []
+    for cx, shift in ((camera.cx, 0.0), (camera.cx_right, -camera.fx * camera.baseline)):
+        K = np.array([camera.fx, 0, cx, 0, camera.fy, camera.cy, 0, 0, 1], np.float64)
+        P = np.array([camera.fx, 0, cx, shift, 0, camera.fy, camera.cy, 0, 0, 0, 1, 0],
+                     np.float64)
+        infos.append(_new(CAMERA_INFO, header=header, height=camera.height, width=camera.width,
+                          distortion_model='plumb_bob', d=np.zeros(5), k=K,
+                          r=np.eye(3).ravel(), p=P, binning_x=0, binning_y=0,
+                          roi=_region(0, 0)))
+    return infos[0], infos[1]
+
+
+def make_image(image: np.ndarray, header: Any) -> Any:
+    """Build an Image: rgb8 of (H, W, 3) uint8, mono8 of (H, W) uint8, 32FC1 of float32."""
+    encoding = '32FC1' if image.dtype == np.float32 else {3: 'rgb8', 2: 'mono8'}[image.ndim]
+    H, W = image.shape[:2]
+    data = np.ascontiguousarray(image).reshape(H, -1).view(np.uint8)
+    return _new(IMAGE, header=header, height=H, width=W, encoding=encoding, is_bigendian=0,
+                step=data.shape[1], data=data.ravel())
+
+
+def make_disparity_image(disparity: np.ndarray, camera: StereoCamera, header: Any) -> Any:
+    """Build a ground-truth DisparityImage.
+
+    Its values are x_left - x_right - (cx_left - cx_right), so that infinity is at 0; unknown
+    pixels hold -1, below min_disparity = 0.
+
+    Args:
+        disparity: (H, W), x_left - x_right in pixels; not finite = unknown.
+        camera: the rectified rig, of the same size.
+        header: of the left image.
+
+    Raises:
+        ValueError: If the map has another size than the camera, or no known value.
+    """
+    if disparity.shape != (camera.height, camera.width):
+        raise ValueError(f'disparity must be ({camera.height}, {camera.width}) as the camera '
+                         f'says, got {disparity.shape}')
+    known = np.isfinite(disparity)
+    if not known.any():
+        raise ValueError('disparity has no finite value; leave it out if there is no truth')
+    values = np.where(known, disparity - camera.doffs, -1.0).astype(np.float32)
+    return _new(DISPARITY_IMAGE, header=header, image=make_image(values, header),
+                f=camera.fx, t=camera.baseline,
+                valid_window=_region(camera.width, camera.height),
+                min_disparity=0.0, max_disparity=float(values[known].max()), delta_d=0.0)
+
+
+def make_box_markers(box3d: np.ndarray, labels: Sequence[str], header: Any) -> Any:
+    """Build a MarkerArray: one DELETEALL, then one cube per box with its label as namespace.
+
+    Args:
+        box3d: (N, 7) x, y, z, l, h, w, ry in the left optical frame; the cube's own axes are
+            length, height, width, turned by `ry` about +y.
+        labels: N class names.
+        header: of the left image.
+
+    Raises:
+        ValueError: If the shape is not (N, 7) or the number of labels differs.
+    """
+    box3d = np.asarray(box3d, np.float64)
+    if box3d.ndim != 2 or box3d.shape[1] != 7 or len(labels) != len(box3d):
+        raise ValueError(f'box3d must be (N, 7) with N labels, got {box3d.shape} and '
+                         f'{len(labels)} labels')
+    markers = [_marker(header, action=3)]
+    for index, (box, label) in enumerate(zip(box3d, labels, strict=True)):
+        markers.append(_marker(header, ns=label, id=index, type=1, position=box[:3],
+                               scale=box[3:6], ry=box[6], alpha=0.3, text=label))
+    return _new(MARKER_ARRAY, markers=markers)
+
+
+def image_to_array(message: Any) -> np.ndarray:
+    """Convert an Image to (H, W, 3) uint8 RGB, (H, W) uint8 or, for 32FC1, (H, W) float32.
+
+    Raises:
+        ValueError: If the encoding is not supported or the data are shorter than the size says.
+    """
+    if message.encoding not in _ENCODINGS:
+        raise ValueError(f'image encoding {message.encoding!r} is not supported; convert it to '
+                         f'one of {", ".join(_ENCODINGS)}')
+    dtype, channels, order = _ENCODINGS[message.encoding]
+    dtype = np.dtype(dtype).newbyteorder('>' if message.is_bigendian else '<')
+    H, W = message.height, message.width
+    row = W * channels * dtype.itemsize
+    if H == 0 or W == 0 or message.step < row or message.data.size < message.step * H:
+        raise ValueError(f'a {W}x{H} {message.encoding} image needs {H} rows of {row} bytes, got '
+                         f'{message.data.size} bytes with step {message.step}')
+    rows = message.data[:message.step * H].reshape(H, message.step)[:, :row]
+    image = np.ascontiguousarray(rows).view(dtype)
+    if order is None:
+        return image.astype(dtype.newbyteorder('='), copy=False)
+    return np.ascontiguousarray(image.reshape(H, W, channels)[..., order])
+
+
+def camera_from_infos(left: Any, right: Any) -> StereoCamera:
+    """Build the rectified rig from the projection matrices P of both CameraInfos.
+
+    Raises:
+        ValueError: If P holds no stereo calibration.
+    """
+    P_left, P_right = left.p, right.p
+    baseline = -P_right[3] / P_right[0] if P_right[0] else 0.0
+    if baseline == 0:
+        raise ValueError('the right camera_info holds no baseline: P[3] must be -fx * baseline, '
+                         f'got P[0] = {P_right[0]:g}, P[3] = {P_right[3]:g}')
+    if baseline < 0:
+        _log.warning('the baseline of the right camera_info is negative; its magnitude is used')
+    return StereoCamera(fx=float(P_left[0]), fy=float(P_left[5]), cx=float(P_left[2]),
+                        cy=float(P_left[6]), cx_right=float(P_right[2]),
+                        baseline=float(abs(baseline)), width=left.width, height=left.height)
+
+
+def disparity_to_array(message: Any) -> np.ndarray:
+    """Convert a DisparityImage to (H, W) float32, NaN where it is invalid (< min_disparity).
+
+    The values stay in the message's convention, x_left - x_right - (cx_left - cx_right).
+    """
+    disparity = image_to_array(message.image)
+    return np.where(disparity >= message.min_disparity, disparity, np.float32(np.nan))
+
+
+def _marker(header: Any, action: int = 0, ns: str = '', id: int = 0, type: int = 0,
+            position=(0.0, 0.0, 0.0), scale=(0.0, 0.0, 0.0), ry: float = 0.0,
+            alpha: float = 0.0, text: str = '') -> Any:
+    pose = _new('geometry_msgs/msg/Pose',
+                position=_vector('geometry_msgs/msg/Point', position),
+                orientation=_new('geometry_msgs/msg/Quaternion', x=0.0, y=math.sin(ry / 2),
+                                 z=0.0, w=math.cos(ry / 2)))
+    now = _new('builtin_interfaces/msg/Time', sec=0, nanosec=0)
+    return _new(
+        'visualization_msgs/msg/Marker', header=header, ns=ns, id=id, type=type, action=action,
+        pose=pose, scale=_vector('geometry_msgs/msg/Vector3', scale),
+        color=_new('std_msgs/msg/ColorRGBA', r=0.2, g=0.9, b=0.3, a=alpha),
+        lifetime=_new('builtin_interfaces/msg/Duration', sec=0, nanosec=0), frame_locked=False,
+        points=[], colors=[], texture_resource='', uv_coordinates=[], text=text,
+        texture=_new('sensor_msgs/msg/CompressedImage', format='', data=np.zeros(0, np.uint8),
+                     header=_new('std_msgs/msg/Header', stamp=now, frame_id='')),
+        mesh_resource='', mesh_use_embedded_materials=False,
+        mesh_file=_new('visualization_msgs/msg/MeshFile', filename='',
+                       data=np.zeros(0, np.uint8)))
+
+
+def _vector(type_: str, xyz: Sequence[float]) -> Any:
+    return _new(type_, x=float(xyz[0]), y=float(xyz[1]), z=float(xyz[2]))
+
+
+def _region(width: int, height: int) -> Any:
+    return _new('sensor_msgs/msg/RegionOfInterest', x_offset=0, y_offset=0, height=height,
+                width=width, do_rectify=False)
+
+
+def _new(type_: str, **values: Any) -> Any:
+    return TYPESTORE.types[type_](**values)
