@@ -1,0 +1,245 @@
+"""Augmentation of whole stereo batches on any device, reproducible from one generator.
+
+The union of what RAFT-Stereo, CREStereo and UniMatch report to help on real cameras; every eye
+gets its own colours because real eyes differ.
+"""
+
+from dataclasses import dataclass
+import math
+
+import torch
+from torch import Tensor
+import torch.nn.functional as F
+
+Batch = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """Probabilities and ranges of the augmentation.
+
+    Args:
+        zoom: range of log2 of the enlargement of both axes.
+        stretch: range of log2 of the additional enlargement along x.
+        asymmetric: strength of colour differences between the eyes, relative to shared ones.
+        photometric: probability of each shared colour change.
+        grey: probability of grey images.
+        noise: largest standard deviation of sensor noise, of a range of 1.
+        blur: probability of blurring one eye.
+        jpeg: probability of JPEG artefacts.
+        erase: probability of hiding one or two rectangles of the right eye.
+        misalign: probability of a vertical shift of the right eye by at most `misalign_px`.
+        misalign_px: pixels.
+        misalign_deg: largest roll of the right eye, degrees.
+        flip: probability of mirroring horizontally with the eyes swapped.
+        upside_down: probability of mirroring vertically.
+    """
+
+    zoom: tuple[float, float] = (-0.3, 0.5)
+    stretch: tuple[float, float] = (-0.2, 0.3)
+    asymmetric: float = 0.3
+    photometric: float = 0.5
+    grey: float = 0.15
+    noise: float = 0.04
+    blur: float = 0.2
+    jpeg: float = 0.2
+    erase: float = 0.5
+    misalign: float = 0.4
+    misalign_px: float = 1.0
+    misalign_deg: float = 0.1
+    flip: float = 0.5
+    upside_down: float = 0.1
+
+
+def augment(batch: Batch, height: int, width: int, config: AugmentConfig,
+            generator: torch.Generator) -> Batch:
+    """Crop, flip and recolour a batch.
+
+    Args:
+        batch: left, right (B, 3, H, W) in [0, 1]; disparity, disparity_right (B, 1, H, W) px.
+        height: rows of the result.
+        width: columns of the result.
+        config: probabilities and ranges.
+        generator: source of all randomness, on the CPU.
+
+    Returns:
+        left, right, disparity, valid, occluded at `height` x `width`.
+    """
+    batch = flip(batch, config, generator)
+    batch['occluded'] = find_occlusions(batch['disparity'], batch['disparity_right'])
+    batch = random_crop(batch, height, width, config, generator)
+    left, right = recolour(batch['left'], batch['right'], config, generator)
+    right = misalign(right, config, generator)
+    right = erase(right, config.erase, generator)
+    return {'left': left.clamp(0, 1), 'right': right.clamp(0, 1),
+            'disparity': batch['disparity'], 'occluded': batch['occluded'],
+            'valid': batch['disparity'].isfinite()}
+
+
+def flip(batch: Batch, config: AugmentConfig, generator: torch.Generator) -> Batch:
+    """Mirror samples upside down, or left-right with the eyes swapped (truth: the right view's)."""
+    B = batch['left'].shape[0]
+    result = dict(batch)
+    swap = _chance(B, config.flip, generator, batch['left'].device)
+    for one, other in (('left', 'right'), ('disparity', 'disparity_right')):
+        result[one] = torch.where(swap, batch[other].flip(-1), batch[one])
+        result[other] = torch.where(swap, batch[one].flip(-1), batch[other])
+    upside = _chance(B, config.upside_down, generator, batch['left'].device)
+    return {name: torch.where(upside, x.flip(-2), x) for name, x in result.items()}
+
+
+def find_occlusions(disparity: Tensor, disparity_right: Tensor, tolerance: float = 1.0) -> Tensor:
+    """Left pixels whose match in the right view has another disparity, or lies outside it.
+
+    Args:
+        disparity: (B, 1, H, W), left view, pixels.
+        disparity_right: (B, 1, H, W), right view, pixels.
+        tolerance: largest difference of the same surface, pixels.
+
+    Returns:
+        (B, 1, H, W) bool.
+    """
+    column = torch.arange(disparity.shape[-1], device=disparity.device)
+    x_right = (column - disparity).round().long()
+    seen = disparity_right.gather(-1, x_right.clamp(0, disparity.shape[-1] - 1))
+    return (x_right < 0) | ((seen - disparity).abs() > tolerance)
+
+
+def random_crop(batch: Batch, height: int, width: int, config: AugmentConfig,
+                generator: torch.Generator) -> Batch:
+    """Cut a window out of each sample and resize it; disparity follows the width ratio."""
+    B, _, H, W = batch['left'].shape
+    zoom = _uniform(B, *config.zoom, generator).exp2()
+    stretch = _uniform(B, *config.stretch, generator).exp2()
+    parts: dict[str, list[Tensor]] = {name: [] for name in ('left', 'right', 'disparity',
+                                                           'occluded')}
+    for i in range(B):
+        h = min(H, round(height / zoom[i].item()))
+        w = min(W, round(width / (zoom[i] * stretch[i]).item()))
+        y = round(torch.rand((), generator=generator).item() * (H - h))
+        x = round(torch.rand((), generator=generator).item() * (W - w))
+        window = {name: batch[name][i:i + 1, :, y:y + h, x:x + w] for name in parts}
+        for name in ('left', 'right'):
+            parts[name].append(F.interpolate(
+                window[name], size=(height, width), mode='bilinear', align_corners=False,
+                antialias=h > height or w > width))
+        # the right image loses what lay left of the window
+        column = torch.arange(w, device=batch['left'].device)
+        out_of_view = column - window['disparity'] < 0
+        window['occluded'] = window['occluded'] | out_of_view
+        for name in ('disparity', 'occluded'):
+            parts[name].append(F.interpolate(
+                window[name].float(), size=(height, width), mode='nearest-exact'))
+        parts['disparity'][-1] = parts['disparity'][-1] * (width / w)
+    result = {name: torch.cat(x) for name, x in parts.items()}
+    result['occluded'] = result['occluded'] > 0.5
+    return result
+
+
+def recolour(left: Tensor, right: Tensor, config: AugmentConfig,
+             generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Change gamma, brightness, contrast, saturation, white balance, sharpness and noise."""
+    B = left.shape[0]
+    device = left.device
+    shared = _colour_parameters(B, 1.0, config.photometric, generator)
+    grey = _chance(B, config.grey, generator, device)
+    noise = (_uniform(B, 0, 1, generator) ** 2 * config.noise).to(device).view(B, 1, 1, 1)
+    views = []
+    for image in (left, right):
+        own = _colour_parameters(B, config.asymmetric, config.photometric, generator)
+        for parameters in (shared, own):
+            image = _apply_colours(image, *(p.to(device) for p in parameters))
+        image = torch.where(grey, image.mean(dim=1, keepdim=True).expand_as(image), image)
+        image = torch.where(_chance(B, config.blur, generator, device), _blur(image), image)
+        seed = int(torch.randint(2 ** 31, (), generator=generator))
+        random = torch.Generator(device).manual_seed(seed)
+        image = image + noise * torch.randn(image.shape, generator=random, device=device)
+        quality = _uniform(B, 0.02, 0.12, generator).to(device).view(B, 1, 1, 1)
+        compress = _chance(B, config.jpeg, generator, device)
+        if compress.any():
+            image = torch.where(compress, _block_quantise(image, quality), image)
+        views.append(image)
+    return views[0], views[1]
+
+
+def misalign(right: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tensor:
+    """Shift and roll the right eye a little, as imperfect rectification does."""
+    B, _, H, W = right.shape
+    use = _chance(B, config.misalign, generator, 'cpu').view(B).float()
+    shift = _uniform(B, -1, 1, generator) * config.misalign_px * use
+    roll = torch.deg2rad(_uniform(B, -1, 1, generator) * config.misalign_deg) * use
+    if not use.any():
+        return right
+    # rows move only: a horizontal component would change the disparity
+    theta = torch.zeros(B, 2, 3)
+    theta[:, 0, 0] = 1
+    theta[:, 1, 0] = roll.sin() * W / H
+    theta[:, 1, 1] = 1
+    theta[:, 1, 2] = 2 * shift / H
+    grid = F.affine_grid(theta.to(right.device), list(right.shape), align_corners=False)
+    return F.grid_sample(right, grid, padding_mode='border', align_corners=False)
+
+
+def erase(right: Tensor, probability: float, generator: torch.Generator) -> Tensor:
+    """Cover one or two rectangles of the right eye with its mean colour (RAFT-Stereo)."""
+    right = right.clone()
+    B, _, H, W = right.shape
+    for i in range(B):
+        if torch.rand((), generator=generator) < probability:
+            for _ in range(int(torch.randint(1, 3, (), generator=generator))):
+                h, w = (int(torch.randint(20, 70, (), generator=generator)) for _ in range(2))
+                y, x = (int(torch.randint(0, n, (), generator=generator)) for n in (H, W))
+                right[i, :, y:y + h, x:x + w] = right[i].mean(dim=(1, 2), keepdim=True)
+    return right
+
+
+def _uniform(n: int, low: float, high: float, generator: torch.Generator) -> Tensor:
+    return low + (high - low) * torch.rand(n, generator=generator)
+
+
+def _chance(n: int, probability: float, generator: torch.Generator, device) -> Tensor:
+    """(n, 1, 1, 1) bool, True with `probability`."""
+    return (torch.rand(n, generator=generator) < probability).to(device).view(n, 1, 1, 1)
+
+
+def _colour_parameters(n: int, strength: float, probability: float,
+                       generator: torch.Generator) -> tuple[Tensor, ...]:
+    """Gamma, gain, contrast, saturation and white balance; each is neutral unless drawn."""
+    def draw(spread: float, channels: int = 1) -> Tensor:
+        use = torch.rand(n, 1, generator=generator) < probability
+        value = (torch.rand(n, channels, generator=generator) * 2 - 1) * math.log(spread)
+        return (value * strength * use).exp().view(n, channels, 1, 1)
+
+    return draw(1.5), draw(1.7), draw(1.4), draw(2.0), draw(1.25, channels=3)
+
+
+def _apply_colours(image: Tensor, gamma: Tensor, gain: Tensor, contrast: Tensor,
+                   saturation: Tensor, balance: Tensor) -> Tensor:
+    image = image.clamp(1e-4, 1) ** gamma * gain * balance
+    mean = image.mean(dim=(1, 2, 3), keepdim=True)
+    image = mean + (image - mean) * contrast
+    grey = image.mean(dim=1, keepdim=True)
+    return (grey + (image - grey) * saturation).clamp(0, 1)
+
+
+def _blur(image: Tensor) -> Tensor:
+    kernel = torch.tensor([0.25, 0.5, 0.25], device=image.device)
+    kernel = (kernel[:, None] * kernel).expand(image.shape[1], 1, 3, 3)
+    return F.conv2d(F.pad(image, (1, 1, 1, 1), mode='replicate'), kernel,
+                    groups=image.shape[1])
+
+
+def _block_quantise(image: Tensor, step: Tensor) -> Tensor:
+    """JPEG-like artefacts: quantise 8x8 cosine coefficients, coarser for finer structure."""
+    B, C, H, W = image.shape
+    n = torch.arange(8, device=image.device, dtype=image.dtype)
+    basis = torch.cos(math.pi / 8 * (n + 0.5) * n[:, None]) / 2
+    basis[0] /= math.sqrt(2)
+    padded = F.pad(image, (0, -W % 8, 0, -H % 8), mode='replicate')
+    blocks = padded.unfold(2, 8, 8).unfold(3, 8, 8)
+    coefficients = basis @ blocks @ basis.T
+    coarse = step[..., None, None] * (1 + n[:, None] + n)
+    coefficients = (coefficients / coarse).round() * coarse
+    blocks = basis.T @ coefficients @ basis
+    # (B, C, rows, columns, 8, 8) -> (B, C, H, W)
+    return blocks.permute(0, 1, 2, 4, 3, 5).reshape(padded.shape)[..., :H, :W]

@@ -1,0 +1,1 @@
+"""The network: shared CNN + Swin encoder, disparity attention, Swin decoder, heads."""

@@ -1,0 +1,165 @@
+"""Sizes of the network, building, and checkpoints that rebuild their own network."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+import json
+from pathlib import Path
+from typing import Union
+
+from safetensors import safe_open, SafetensorError
+from safetensors.torch import save_file
+import torch
+from torch import Tensor
+
+from svp_ros.config import make_config
+from svp_ros.model.heads import DisparityHead, ReconstructionHead
+from svp_ros.model.network import DisparityNetwork, ReconstructionNetwork, StereoBackbone
+
+FORMAT = 'svp_ros 1'
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Architecture; all lengths are channels or layers unless said otherwise.
+
+    Args:
+        channels: backbone widths at 1/2, 1/4, 1/8 and 1/16.
+        blocks: residual blocks at those sizes.
+        heads: attention heads on the 1/16 tokens.
+        encoder_depth: Swin blocks applied to either eye.
+        attention_depth: disparity attention layers.
+        decoder_depth: Swin blocks on the left tokens.
+        cost_channels: width of the matching stage at 1/8.
+        match_groups: channel groups compared separately at 1/8.
+        refine_channels: width of the refinement at 1/4.
+        max_disparity: largest disparity that can be matched, pixels of the network's input.
+    """
+
+    channels: tuple[int, ...] = (16, 24, 48, 112)
+    blocks: tuple[int, ...] = (0, 1, 1, 1)
+    heads: int = 4
+    encoder_depth: int = 2
+    attention_depth: int = 2
+    decoder_depth: int = 2
+    cost_channels: int = 48
+    match_groups: int = 2
+    refine_channels: int = 32
+    max_disparity: int = 256
+
+    def __post_init__(self):
+        if len(self.channels) != 4 or len(self.blocks) != 4:
+            raise ValueError('channels and blocks need 4 entries, for 1/2, 1/4, 1/8 and 1/16, '
+                             f'got {self.channels} and {self.blocks}')
+        if self.channels[3] % self.heads:
+            raise ValueError(f'channels[3] = {self.channels[3]} is not a multiple of heads = '
+                             f'{self.heads}')
+        if self.channels[2] % self.match_groups:
+            raise ValueError(f'channels[2] = {self.channels[2]} is not a multiple of match_groups '
+                             f'= {self.match_groups}')
+        if self.max_disparity % 16 or self.max_disparity <= 0:
+            raise ValueError('max_disparity must be a positive multiple of 16, got '
+                             f'{self.max_disparity}')
+
+
+SIZES = {
+    'nano': NetworkConfig(),
+    'small': NetworkConfig(
+        channels=(24, 48, 96, 192), blocks=(1, 1, 2, 2), heads=6,
+        cost_channels=96, match_groups=4, refine_channels=48),
+    'base': NetworkConfig(
+        channels=(32, 64, 128, 256), blocks=(1, 2, 3, 3), heads=8,
+        encoder_depth=4, attention_depth=3, decoder_depth=4,
+        cost_channels=128, match_groups=4, refine_channels=80),
+}
+
+
+def get_size(name: str) -> NetworkConfig:
+    """Architecture of a size by name.
+
+    Raises:
+        ValueError: If there is no such size.
+    """
+    if name not in SIZES:
+        raise ValueError(f'no network size "{name}"; there are {", ".join(SIZES)}')
+    return SIZES[name]
+
+
+def build_backbone(config: NetworkConfig) -> StereoBackbone:
+    """Backbone with fresh weights."""
+    return StereoBackbone(config.channels, config.blocks, config.heads, config.encoder_depth,
+                          config.attention_depth, config.decoder_depth)
+
+
+def build_model(config: NetworkConfig) -> DisparityNetwork:
+    """Disparity network with fresh weights."""
+    return DisparityNetwork(build_backbone(config), DisparityHead(
+        config.channels, config.cost_channels, config.match_groups, config.refine_channels,
+        config.max_disparity))
+
+
+def build_reconstruction(config: NetworkConfig) -> ReconstructionNetwork:
+    """Masked reconstruction network with fresh weights."""
+    return ReconstructionNetwork(build_backbone(config), ReconstructionHead(
+        config.channels, config.cost_channels, config.refine_channels))
+
+
+def save_checkpoint(path: Union[str, Path], state: Mapping[str, Tensor], config: NetworkConfig,
+                    half: bool = True, **notes: str) -> None:
+    """Write one .safetensors file that rebuilds its own network; replaces `path` at once.
+
+    Args:
+        path: file to write.
+        state: weights by name, a state_dict.
+        config: architecture, stored in the metadata.
+        half: store floating-point weights as float16.
+        notes: more metadata, for example steps='3600'.
+    """
+    path = Path(path)
+    tensors = {name: (value.half() if half and value.is_floating_point() else value)
+               .detach().cpu().contiguous() for name, value in state.items()}
+    metadata = {'format': FORMAT, 'network': json.dumps(asdict(config)), **notes}
+    temporary = path.with_suffix('.tmp')
+    save_file(tensors, temporary, metadata)
+    temporary.replace(path)
+
+
+def read_checkpoint(path: Union[str, Path]) -> tuple[dict[str, Tensor], NetworkConfig, dict]:
+    """Read weights, architecture and notes of a checkpoint.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is not one of our checkpoints.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f'no checkpoint {path}')
+    try:
+        with safe_open(path, 'pt') as file:
+            notes = dict(file.metadata() or {})
+            state = {name: file.get_tensor(name) for name in file.keys()}
+    except SafetensorError as error:
+        raise ValueError(f'{path} is not a readable .safetensors file: {error}') from error
+    if notes.pop('format', None) != FORMAT:
+        raise ValueError(f'{path} was not written by svp_ros: its metadata lacks '
+                         f'"format: {FORMAT}"')
+    values = json.loads(notes.pop('network'))
+    config = make_config(NetworkConfig, values, str(path))
+    return {name: value.float() if value.is_floating_point() else value
+            for name, value in state.items()}, config, notes
+
+
+def load_checkpoint(path: Union[str, Path]) -> tuple[DisparityNetwork, NetworkConfig, dict]:
+    """Rebuild a disparity network from its checkpoint, in eval mode and float32.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is not a checkpoint of a disparity network.
+    """
+    state, config, notes = read_checkpoint(path)
+    model = build_model(config)
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        raise ValueError(f'{path} holds no disparity network of its own configuration: '
+                         f'{str(error).splitlines()[1].strip()}') from error
+    return model.eval(), config, notes

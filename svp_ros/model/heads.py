@@ -1,0 +1,157 @@
+"""Heads on the shared backbone: masked reconstruction, and disparity with confidence."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn, Tensor
+import torch.nn.functional as F
+
+from svp_ros.model.layers import (
+    conv_bn_relu, convex_upsample, ResidualBlock, tokens_to_map, upsample)
+from svp_ros.model.matching import (
+    expected_disparity, local_correlation, mask_outside, match_rows)
+
+RADIUS = 4
+LOOKUPS = 2 * RADIUS + 1
+LOG_SCALE_RANGE = (-3.0, 3.0)  # Laplacian scale between 0.05 and 20 px
+
+
+@dataclass
+class Features:
+    """What the backbone gives every head; maps are (B, C, h, w), tokens (B, h, w, C)."""
+
+    left_quarter: Tensor
+    right_quarter: Tensor
+    left_eighth: Tensor
+    right_eighth: Tensor
+    left_encoded: Tensor
+    right_encoded: Tensor
+    left_decoded: Tensor
+
+
+@dataclass
+class DisparityOutput:
+    """Disparity of the left image and how sure the network is, at the input size.
+
+    Attributes:
+        disparity: (B, 1, H, W), pixels, x_left - x_right >= 0.
+        log_scale: (B, 1, H, W), log of the Laplacian scale of the error in pixels.
+        no_match: (B, 1, H, W), logit that the right image does not show this point.
+        stages: disparities at 1/16, 1/8 (matched), 1/8 (refined) and 1/4, pixels of each map.
+        match_logits: (B, levels, h, w) at 1/16 and 1/8, log-probability up to a constant.
+    """
+
+    disparity: Tensor
+    log_scale: Tensor
+    no_match: Tensor
+    stages: tuple[Tensor, ...]
+    match_logits: tuple[Tensor, Tensor]
+
+
+class DisparityHead(nn.Module):
+    """Coarse-to-fine disparity: match rows at 1/16 and 1/8, refine at 1/8 and 1/4, upsample.
+
+    Args:
+        channels: backbone widths at 1/2, 1/4, 1/8 and 1/16.
+        cost_channels: width at 1/8.
+        match_groups: channel groups compared separately at 1/8.
+        refine_channels: width at 1/4.
+        max_disparity: largest disparity that can be matched, pixels of the input.
+    """
+
+    def __init__(self, channels: tuple[int, ...], cost_channels: int, match_groups: int,
+                 refine_channels: int, max_disparity: int):
+        super().__init__()
+        _, quarter, eighth, tokens = channels
+        self.levels16, self.levels8 = max_disparity // 16, max_disparity // 8
+        self.groups = match_groups
+
+        self.match16 = nn.Linear(tokens, tokens)
+        self.temperature16 = nn.Parameter(torch.tensor(2.5))
+
+        self.context = nn.Conv2d(tokens, cost_channels, 1)
+        self.match8 = nn.Sequential(
+            conv_bn_relu(eighth + tokens, eighth, kernel=1), nn.Conv2d(eighth, eighth, 1))
+        self.aggregate = nn.Sequential(
+            conv_bn_relu(self.groups * self.levels8 + self.levels16 + cost_channels + eighth,
+                         cost_channels),
+            ResidualBlock(cost_channels), ResidualBlock(cost_channels))
+        self.logits8 = nn.Conv2d(cost_channels, self.levels8, 1)
+        self.temperature8 = nn.Parameter(torch.tensor(2.5))
+
+        self.lookup8 = nn.Conv2d(eighth, eighth // 2, 1)
+        self.refine8 = conv_bn_relu(cost_channels + LOOKUPS + 1, cost_channels)
+        self.residual8 = nn.Conv2d(cost_channels, 1, 3, padding=1)
+
+        self.reduce8 = conv_bn_relu(cost_channels, refine_channels, kernel=1)
+        self.lookup4 = nn.Conv2d(quarter, quarter, 1)
+        self.refine4 = nn.Sequential(
+            conv_bn_relu(refine_channels + quarter + LOOKUPS + 1, refine_channels),
+            ResidualBlock(refine_channels))
+        self.residual4 = nn.Conv2d(refine_channels, 3, 3, padding=1)
+        self.upsampling = nn.Conv2d(refine_channels, 9 * 16, 1)
+
+    def forward(self, f: Features) -> DisparityOutput:
+        decoded = tokens_to_map(f.left_decoded)
+        encoded_right = tokens_to_map(f.right_encoded)
+
+        # 1/16: which right column of the row is each left token?
+        matches16 = match_rows(tokens_to_map(self.match16(f.left_decoded)),
+                               tokens_to_map(self.match16(f.right_encoded)), self.levels16)
+        logits16 = mask_outside(matches16[:, 0] * self.temperature16.exp())
+        probability16 = logits16.softmax(dim=1)
+        disparity16 = expected_disparity(probability16)
+
+        # 1/8: match again with finer features, let 2D convolutions weigh the neighbours' evidence
+        matches8 = match_rows(
+            self.match8(torch.cat((f.left_eighth, upsample(decoded)), dim=1)),
+            self.match8(torch.cat((f.right_eighth, upsample(encoded_right)), dim=1)),
+            self.levels8, self.groups)
+        evidence = self.aggregate(torch.cat((
+            matches8.flatten(1, 2), upsample(probability16),
+            upsample(self.context(decoded)), f.left_eighth), dim=1))
+        logits8 = mask_outside(matches8.mean(dim=1) * self.temperature8.exp()
+                               + self.logits8(evidence).float())
+        matched8 = expected_disparity(logits8.softmax(dim=1))
+
+        # 1/8 and 1/4: look around the current disparity and correct it
+        lookups = local_correlation(
+            self.lookup8(f.left_eighth), self.lookup8(f.right_eighth), matched8, RADIUS)
+        evidence = self.refine8(torch.cat((evidence, lookups, matched8), dim=1))
+        disparity8 = F.relu(matched8 + self.residual8(evidence).float())
+
+        start4 = upsample(disparity8) * 2
+        lookups = local_correlation(
+            self.lookup4(f.left_quarter), self.lookup4(f.right_quarter), start4, RADIUS)
+        evidence = self.refine4(torch.cat(
+            (upsample(self.reduce8(evidence)), f.left_quarter, lookups, start4), dim=1))
+        residual, log_scale, no_match = self.residual4(evidence).float().chunk(3, dim=1)
+        disparity4 = F.relu(start4 + residual)
+
+        return DisparityOutput(
+            disparity=convex_upsample(disparity4, self.upsampling(evidence)),
+            log_scale=upsample(log_scale.clamp(*LOG_SCALE_RANGE), 4),
+            no_match=upsample(no_match, 4),
+            stages=(disparity16, matched8, disparity8, disparity4),
+            match_logits=(logits16, logits8))
+
+
+class ReconstructionHead(nn.Module):
+    """Rebuild the left image from decoded tokens and the skips of its visible patches."""
+
+    def __init__(self, channels: tuple[int, ...], cost_channels: int, refine_channels: int):
+        super().__init__()
+        _, quarter, eighth, tokens = channels
+        self.context = nn.Conv2d(tokens, cost_channels, 1)
+        self.merge8 = conv_bn_relu(cost_channels + eighth, refine_channels)
+        self.merge4 = nn.Sequential(
+            conv_bn_relu(refine_channels + quarter, refine_channels),
+            ResidualBlock(refine_channels))
+        self.colours = nn.Conv2d(refine_channels, 3 * 16, 1)
+
+    def forward(self, f: Features) -> Tensor:
+        """Backbone features -> (B, 3, H, W) image in normalised colours."""
+        x = upsample(self.context(tokens_to_map(f.left_decoded)))
+        x = upsample(self.merge8(torch.cat((x, f.left_eighth), dim=1)))
+        x = self.merge4(torch.cat((x, f.left_quarter), dim=1))
+        return F.pixel_shuffle(self.colours(x), 4)

@@ -1,0 +1,93 @@
+"""Explicit matching: distributions over disparity and local correlation, all in float32.
+
+Disparities and sampling positions do not fit the 8 mantissa bits of bfloat16, so these functions
+leave autocast.
+"""
+
+import torch
+from torch import Tensor
+import torch.nn.functional as F
+
+from svp_ros.model.layers import gather_disparities
+
+IMPOSSIBLE = -1e4
+
+
+def match_rows(left: Tensor, right: Tensor, levels: int, groups: int = 1) -> Tensor:
+    """Cosine similarity of every left pixel with the right pixels of its row, by disparity.
+
+    Args:
+        left: (B, C, h, w) features.
+        right: (B, C, h, w) features.
+        levels: disparities 0 ... levels - 1, in pixels of these maps (x_right <= x_left).
+        groups: channel groups that are compared separately.
+
+    Returns:
+        (B, groups, levels, h, w) in [-1, 1]; -1 where the match would lie outside the image.
+
+    Source: group-wise correlation, GwcNet (Guo et al. 2019).
+    """
+    B, C, h, w = left.shape
+    # (B, C, h, w) -> (B, groups, h, w, C / groups)
+    similarity = _row_similarity(*(x.view(B, groups, C // groups, h, w).permute(0, 1, 3, 4, 2)
+                                   for x in (left, right)))
+    return gather_disparities(similarity, levels, fill=-1.0).permute(0, 1, 4, 2, 3)
+
+
+def mask_outside(logits: Tensor) -> Tensor:
+    """Forbid matches left of the right image's border in (B, levels, h, w) logits."""
+    levels, w = logits.shape[1], logits.shape[-1]
+    disparity = torch.arange(levels, device=logits.device)[:, None, None]
+    x_left = torch.arange(w, device=logits.device)
+    return logits.masked_fill(disparity > x_left, IMPOSSIBLE)
+
+
+def expected_disparity(probability: Tensor, radius: int = 2) -> Tensor:
+    """Expectation in a window around the most likely disparity, so that two modes never blur.
+
+    Args:
+        probability: (B, levels, h, w), sums to 1 over levels.
+        radius: half width of the window, levels.
+
+    Returns:
+        (B, 1, h, w), pixels of this map.
+    """
+    levels = torch.arange(probability.shape[1], device=probability.device).view(1, -1, 1, 1)
+    peak = probability.argmax(dim=1, keepdim=True)
+    windowed = probability * ((levels - peak).abs() <= radius)
+    return (windowed * levels).sum(1, keepdim=True) / windowed.sum(1, keepdim=True).clamp(1e-6)
+
+
+def local_correlation(left: Tensor, right: Tensor, disparity: Tensor, radius: int = 4) -> Tensor:
+    """Compare left features with right features around x_left - disparity.
+
+    Args:
+        left: (B, C, h, w) features.
+        right: (B, C, h, w) features.
+        disparity: (B, 1, h, w), pixels of these maps.
+        radius: offsets -radius ... radius are looked up.
+
+    Returns:
+        (B, 2 * radius + 1, h, w) cosine similarities, interpolated linearly between columns; 0
+        outside the right image.
+
+    Source: look-up in the row-wise correlation, RAFT-Stereo (Lipson et al. 2021).
+    """
+    similarity = _row_similarity(left.permute(0, 2, 3, 1), right.permute(0, 2, 3, 1))
+    w = similarity.shape[-1]
+    x_right = torch.arange(w, device=left.device) - disparity[:, 0].float()
+    column = x_right.floor()
+    fraction = (x_right - column)[..., None]
+    columns = column.long()[..., None] + torch.arange(
+        -radius, radius + 2, device=left.device)
+    outside = (columns < 0) | (columns >= w)
+    scores = similarity.gather(-1, columns.clamp(0, w - 1)).masked_fill(outside, 0)
+    scores = scores[..., :-1] * (1 - fraction) + scores[..., 1:] * fraction
+    return scores.permute(0, 3, 1, 2)
+
+
+def _row_similarity(left: Tensor, right: Tensor) -> Tensor:
+    """(..., w, C) features of both eyes -> (..., w, w) cosine similarities in float32."""
+    with torch.autocast(left.device.type, enabled=False):
+        left, right = (F.normalize(x.float().contiguous(), dim=-1) for x in (left, right))
+        return left @ right.transpose(-1, -2)

@@ -1,0 +1,109 @@
+"""Backbone and the two networks built on it; `forward` reads like the figure in the README."""
+
+from typing import Optional
+
+import torch
+from torch import nn, Tensor
+
+from svp_ros.model.cross_attention import DisparityAttention
+from svp_ros.model.encoder import ConvEncoder
+from svp_ros.model.heads import DisparityHead, DisparityOutput, Features, ReconstructionHead
+from svp_ros.model.layers import map_to_tokens
+from svp_ros.model.swin import swin_blocks
+
+PATCH = 16
+STRIDE = 32
+
+
+class StereoBackbone(nn.Module):
+    """Shared encoder (CNN + Swin), disparity attention and Swin decoder.
+
+    Args:
+        channels: widths at 1/2, 1/4, 1/8 and 1/16.
+        blocks: residual blocks of the CNN at those sizes.
+        heads: attention heads.
+        encoder_depth: Swin blocks applied to either eye.
+        attention_depth: disparity attention layers.
+        decoder_depth: Swin blocks on the left tokens.
+    """
+
+    def __init__(self, channels: tuple[int, ...], blocks: tuple[int, ...], heads: int,
+                 encoder_depth: int, attention_depth: int, decoder_depth: int):
+        super().__init__()
+        tokens = channels[-1]
+        self.cnn = ConvEncoder(channels, blocks)
+        self.hidden_token = nn.Parameter(torch.zeros(tokens))
+        self.encoder = swin_blocks(tokens, heads, encoder_depth)
+        self.disparity_attention = nn.ModuleList(
+            [DisparityAttention(tokens, heads) for _ in range(attention_depth)])
+        self.decoder = swin_blocks(tokens, heads, decoder_depth)
+        self.register_buffer('mean', torch.tensor((0.485, 0.456, 0.406)).view(1, 3, 1, 1),
+                             persistent=False)
+        self.register_buffer('std', torch.tensor((0.229, 0.224, 0.225)).view(1, 3, 1, 1),
+                             persistent=False)
+
+    def forward(self, left: Tensor, right: Tensor, patch_mask: Optional[Tensor] = None,
+                left_only: bool = False) -> Features:
+        """Encode both eyes and let the left rows look at the right rows.
+
+        Args:
+            left: (B, 3, H, W) RGB in [0, 1]; H and W multiples of 32.
+            right: (B, 3, H, W), likewise.
+            patch_mask: (B, H / 16, W / 16) bool, True where the left image is hidden.
+            left_only: replace the right tokens by zeros (control of the pre-training).
+
+        Raises:
+            ValueError: If the images differ in size or are not multiples of 32.
+        """
+        if left.shape != right.shape:
+            raise ValueError(f'left is {tuple(left.shape)} but right is {tuple(right.shape)}')
+        if left.shape[-2] % STRIDE or left.shape[-1] % STRIDE:
+            raise ValueError(f'height and width must be multiples of {STRIDE}, got '
+                             f'{left.shape[-2]}x{left.shape[-1]}; use geometry.pad_to_multiple')
+        left, right = (left - self.mean) / self.std, (right - self.mean) / self.std
+        if patch_mask is not None:
+            left = left * ~patch_mask[:, None].repeat_interleave(PATCH, -2).repeat_interleave(
+                PATCH, -1)
+
+        quarter, eighth, sixteenth = self.cnn(torch.cat((left, right)))
+        left_tokens, right_tokens = map_to_tokens(sixteenth).chunk(2)
+        if patch_mask is not None:
+            left_tokens = left_tokens + patch_mask[..., None] * self.hidden_token
+        left_tokens, right_tokens = self.encoder(
+            torch.cat((left_tokens, right_tokens))).chunk(2)
+        if left_only:
+            right_tokens = torch.zeros_like(right_tokens)
+
+        decoded = left_tokens
+        for attention in self.disparity_attention:
+            decoded = attention(decoded, right_tokens)
+        decoded = self.decoder(decoded)
+
+        return Features(*quarter.chunk(2), *eighth.chunk(2), left_tokens, right_tokens, decoded)
+
+
+class DisparityNetwork(nn.Module):
+    """Backbone + disparity head."""
+
+    def __init__(self, backbone: StereoBackbone, head: DisparityHead):
+        super().__init__()
+        self.backbone = backbone
+        self.head = head
+
+    def forward(self, left: Tensor, right: Tensor) -> DisparityOutput:
+        """(B, 3, H, W) RGB pair in [0, 1] -> disparity, confidence and their stages."""
+        return self.head(self.backbone(left, right))
+
+
+class ReconstructionNetwork(nn.Module):
+    """The same backbone + reconstruction head, for masked stereo pre-training."""
+
+    def __init__(self, backbone: StereoBackbone, head: ReconstructionHead):
+        super().__init__()
+        self.backbone = backbone
+        self.head = head
+
+    def forward(self, left: Tensor, right: Tensor, patch_mask: Tensor,
+                left_only: bool = False) -> Tensor:
+        """Rebuild the left image, (B, 3, H, W) in normalised colours."""
+        return self.head(self.backbone(left, right, patch_mask, left_only))

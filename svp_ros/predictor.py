@@ -1,0 +1,197 @@
+"""StereoPredictor: a pair of uint8 images in, disparity and confidence as numpy arrays out."""
+
+from dataclasses import dataclass
+import hashlib
+from pathlib import Path
+import time
+from typing import Optional, Union
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from svp_ros.geometry import pad_to_multiple, StereoCamera
+from svp_ros.model.build import load_checkpoint
+from svp_ros.model.network import STRIDE
+from svp_ros.resources import find_resource
+
+NETWORK_SIZE = (480, 640)
+CONFIDENT_WITHIN = 3.0  # network pixels
+
+
+@dataclass(frozen=True)
+class StereoResult:
+    """What the network says about one pair, at the size of the input images.
+
+    Attributes:
+        disparity: (H, W) float32, pixels, x_left - x_right; NaN where the network declares that
+            the right image does not show the point.
+        disparity_filled: (H, W) float32, the network's best guess everywhere.
+        confidence: (H, W) float32 in [0, 1], estimated probability that the disparity is within
+            3 pixels of the network's input size.
+        boxes: 3D boxes; None without a detection head.
+        timing: milliseconds of the stages preprocess, inference and postprocess.
+    """
+
+    disparity: np.ndarray
+    disparity_filled: np.ndarray
+    confidence: np.ndarray
+    boxes: None
+    timing: dict[str, float]
+
+
+def choose_device(device: str = 'auto') -> str:
+    """Turn auto, cpu, cuda or cuda:N into a device that is there.
+
+    Raises:
+        ValueError: If CUDA was asked for and is not there, or the name means nothing.
+    """
+    if device == 'auto':
+        return 'cuda' if torch.cuda.is_available() else 'cpu'
+    try:
+        kind = torch.device(device).type
+    except RuntimeError:
+        kind = ''
+    if kind not in ('cpu', 'cuda'):
+        raise ValueError(f'device must be auto, cpu, cuda or cuda:N, got "{device}"')
+    if kind == 'cuda' and not torch.cuda.is_available():
+        raise ValueError(f'device "{device}" was asked for but torch sees no CUDA GPU; '
+                         'use auto or cpu')
+    return device
+
+
+def find_model(name: Union[str, Path]) -> Path:
+    """Path of a checkpoint from its path or from its name in models/.
+
+    Raises:
+        FileNotFoundError: If there is neither; the message lists the models there are.
+    """
+    if Path(name).is_file():
+        return Path(name)
+    models = find_resource('models')
+    path = models / f'{name}.safetensors'
+    if not path.is_file():
+        there = ', '.join(sorted(p.stem for p in models.glob('*.safetensors'))) or 'none'
+        raise FileNotFoundError(f'no model "{name}": it is no file, and the shipped models are '
+                                f'{there}')
+    return path
+
+
+class StereoPredictor:
+    """Runs one network on rectified pairs of any size; owns resizing and the way back.
+
+    Args:
+        path: checkpoint.
+        device: auto, cpu, cuda or cuda:N.
+        network_size: (height, width) that images are resized to; sizes that are no multiples of
+            32 are padded on the right and bottom.
+
+    Raises:
+        FileNotFoundError: If there is no such checkpoint.
+        ValueError: If the checkpoint, device or size cannot be used.
+    """
+
+    def __init__(self, path: Path, device: str = 'auto',
+                 network_size: tuple[int, int] = NETWORK_SIZE):
+        if min(network_size) < 2 * STRIDE:
+            raise ValueError(f'network_size must be at least {2 * STRIDE}x{2 * STRIDE}, got '
+                             f'{network_size[0]}x{network_size[1]}')
+        self.device = choose_device(device)
+        self.network_size = network_size
+        model, self.config, notes = load_checkpoint(path)
+        self.model = model.to(self.device).eval()
+        self.card = {
+            'name': path.stem, 'sha256': hashlib.sha256(path.read_bytes()).hexdigest(),
+            'parameters': sum(p.numel() for p in model.parameters()), **notes}
+
+    @classmethod
+    def load(cls, model: Union[str, Path], device: str = 'auto',
+             network_size: tuple[int, int] = NETWORK_SIZE) -> 'StereoPredictor':
+        """Load a model by its name in models/ or by path; arguments and errors as above."""
+        return cls(find_model(model), device, network_size)
+
+    @torch.inference_mode()
+    def predict(self, left: np.ndarray, right: np.ndarray,
+                camera: Optional[StereoCamera] = None) -> StereoResult:
+        """Estimate disparity and confidence of the left image.
+
+        Args:
+            left: (H, W, 3) uint8 RGB or (H, W) uint8 grey, rectified.
+            right: likewise, the same size.
+            camera: rig of these images; needed for boxes, not for disparity.
+
+        Raises:
+            ValueError: If an image is empty, of the wrong type or shape, or the sizes differ.
+        """
+        left, right = _check_image(left, 'left'), _check_image(right, 'right')
+        if left.shape != right.shape:
+            raise ValueError(f'left and right must be of one size, got '
+                             f'{left.shape[1]}x{left.shape[0]} and '
+                             f'{right.shape[1]}x{right.shape[0]}')
+        H, W = left.shape[:2]
+        if camera is not None and (camera.width, camera.height) != (W, H):
+            raise ValueError(f'images are {W}x{H} but the camera is '
+                             f'{camera.width}x{camera.height}; use camera.scaled()')
+        clock = _Stopwatch(self.device)
+        pair = pad_to_multiple(self._to_tensor(np.stack(
+            [self._resize(left), self._resize(right)])), STRIDE)
+        preprocess = clock.lap()
+        output = self.model(pair[:1], pair[1:])
+        inference = clock.lap()
+
+        h, w = self.network_size
+        maps = torch.cat((output.disparity * (W / w),
+                          1 - torch.exp(-CONFIDENT_WITHIN * torch.exp(-output.log_scale)),
+                          output.no_match), dim=1)[..., :h, :w].float()
+        if (h, w) != (H, W):
+            maps = F.interpolate(maps, size=(H, W), mode='bilinear', align_corners=False)
+        filled, confidence, no_match = maps[0].cpu().numpy()
+        disparity = np.where(no_match > 0, np.float32(np.nan), filled)
+        return StereoResult(
+            disparity=disparity, disparity_filled=filled, confidence=confidence, boxes=None,
+            timing={'preprocess': preprocess, 'inference': inference, 'postprocess': clock.lap()})
+
+    def _resize(self, image: np.ndarray) -> np.ndarray:
+        h, w = self.network_size
+        if image.shape[:2] == (h, w):
+            return image
+        shrinks = image.shape[0] >= h and image.shape[1] >= w
+        return cv2.resize(image, (w, h),
+                          interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+
+    def _to_tensor(self, images: np.ndarray) -> torch.Tensor:
+        """(2, h, w, 3) uint8 -> (2, 3, h, w) float32 in [0, 1] on the device."""
+        tensor = torch.from_numpy(images).to(self.device)
+        return tensor.permute(0, 3, 1, 2).float().div_(255)
+
+
+class _Stopwatch:
+    """Milliseconds between laps, after the device has finished its work."""
+
+    def __init__(self, device: str):
+        self.cuda = device.startswith('cuda')
+        self.start = time.perf_counter()
+
+    def lap(self) -> float:
+        if self.cuda:
+            torch.cuda.synchronize()
+        now = time.perf_counter()
+        elapsed, self.start = 1e3 * (now - self.start), now
+        return elapsed
+
+
+def _check_image(image: np.ndarray, name: str) -> np.ndarray:
+    """(H, W, 3) uint8 RGB of a colour or grey image."""
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8:
+        raise ValueError(f'{name} must be a uint8 numpy array, got '
+                         f'{getattr(image, "dtype", type(image).__name__)}')
+    if image.ndim == 3 and image.shape[2] == 1:
+        image = image[..., 0]
+    if image.ndim == 2:
+        image = np.repeat(image[..., None], 3, axis=2)
+    if image.ndim != 3 or image.shape[2] != 3:
+        raise ValueError(f'{name} must be (H, W, 3) or (H, W), got {image.shape}')
+    if image.size == 0:
+        raise ValueError(f'{name} is empty: {image.shape[1]}x{image.shape[0]}')
+    return image

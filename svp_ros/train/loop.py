@@ -1,0 +1,209 @@
+"""The flat training loop on Lightning Fabric: any device, any number of processes, exact resume."""
+
+from collections.abc import Callable, Iterator
+import csv
+from dataclasses import dataclass
+import logging
+import math
+from pathlib import Path
+import time
+from typing import Any, Optional
+
+from lightning.fabric import Fabric
+import torch
+from torch import nn, Tensor
+from tqdm import tqdm
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class LoopConfig:
+    """Optimisation and book-keeping.
+
+    Args:
+        steps: optimiser steps of the whole schedule.
+        learning_rate: peak of the one-cycle schedule.
+        weight_decay: of AdamW.
+        warmup: share of the steps until the peak.
+        clip: largest gradient norm.
+        average: decay per step of the averaged weights that are validated and shipped.
+        log_every: steps between two lines of metrics.csv.
+        validate_every: steps between two validations.
+        save_every_s: seconds between two checkpoints.
+    """
+
+    steps: int = 20000
+    learning_rate: float = 1e-3
+    weight_decay: float = 1e-4
+    warmup: float = 0.05
+    clip: float = 1.0
+    average: float = 0.999
+    log_every: int = 50
+    validate_every: int = 1000
+    save_every_s: float = 300.0
+
+    def __post_init__(self):
+        if self.steps < 1:
+            raise ValueError(f'steps must be at least 1, got {self.steps}')
+        if not 0 < self.learning_rate < 1:
+            raise ValueError(f'learning_rate must lie in (0, 1), got {self.learning_rate}')
+
+
+class NonFiniteLossError(RuntimeError):
+    """The loss became NaN or infinite; the last checkpoint is from before."""
+
+
+class WeightAverage:
+    """Exponential moving average of a model's weights and buffers."""
+
+    def __init__(self, model: nn.Module, decay: float):
+        self.decay = decay
+        self.state = {name: x.detach().clone() for name, x in model.state_dict().items()}
+
+    @torch.no_grad()
+    def update(self, model: nn.Module, step: int) -> None:
+        """Move towards the model's weights; faster in the first steps."""
+        decay = min(self.decay, (1 + step) / (10 + step))
+        for name, x in model.state_dict().items():
+            if x.is_floating_point():
+                self.state[name].lerp_(x, 1 - decay)
+            else:
+                self.state[name].copy_(x)
+
+
+@dataclass
+class TrainingRun:
+    """A model in training: what a checkpoint has to hold to continue exactly.
+
+    Args:
+        model: network with fresh or transferred weights, on the CPU.
+        config: optimisation settings.
+        folder: run folder; last.pt and metrics.csv are kept there.
+        fabric: launched Fabric.
+    """
+
+    model: nn.Module
+    config: LoopConfig
+    folder: Path
+    fabric: Fabric
+
+    def __post_init__(self):
+        c = self.config
+        optimizer = torch.optim.AdamW(self.model.parameters(), lr=c.learning_rate,
+                                      weight_decay=c.weight_decay)
+        self.wrapped, self.optimizer = self.fabric.setup(self.model, optimizer)
+        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer, c.learning_rate, c.steps + 1, pct_start=c.warmup)
+        self.average = WeightAverage(self.model, c.average)
+        self.step = 0
+
+    def save(self) -> None:
+        """Write last.pt; the previous one survives until the new one is complete."""
+        if not self.fabric.is_global_zero:
+            return
+        state = {'model': self.model.state_dict(), 'average': self.average.state,
+                 'optimizer': self.optimizer.state_dict(),
+                 'schedule': self.schedule.state_dict(), 'step': self.step}
+        temporary = self.folder / 'last.tmp'
+        torch.save(state, temporary)
+        temporary.replace(self.folder / 'last.pt')
+
+    def resume(self) -> None:
+        """Continue from last.pt.
+
+        Raises:
+            FileNotFoundError: If the folder holds no checkpoint.
+            ValueError: If it belongs to another network.
+        """
+        path = self.folder / 'last.pt'
+        if not path.is_file():
+            raise FileNotFoundError(f'nothing to resume: no {path}; start without --resume')
+        state = torch.load(path, map_location=self.fabric.device, weights_only=True)
+        try:
+            self.model.load_state_dict(state['model'])
+        except RuntimeError as error:
+            raise ValueError(f'{path} belongs to another network: '
+                             f'{str(error).splitlines()[1].strip()}') from error
+        self.average.state = state['average']
+        self.optimizer.load_state_dict(state['optimizer'])
+        self.schedule.load_state_dict(state['schedule'])
+        self.step = state['step']
+
+    def train(self, batches: Iterator[Any], losses: Callable[[nn.Module, Any], dict[str, Tensor]],
+              validate: Optional[Callable[[dict[str, Tensor]], dict[str, float]]] = None) -> None:
+        """Run until the last step of the schedule.
+
+        Args:
+            batches: batches of the steps self.step, self.step + 1, ...
+            losses: (model, batch) -> weighted terms of the loss.
+            validate: averaged weights -> metrics; called on the first process only.
+
+        Raises:
+            NonFiniteLossError: If the loss is NaN or infinite.
+        """
+        c = self.config
+        self.wrapped.train()
+        saved = began = time.monotonic()
+        waited, sums, count = 0.0, {}, 0
+        bar = tqdm(initial=self.step, total=c.steps, unit='step', dynamic_ncols=True,
+                   disable=not self.fabric.is_global_zero, mininterval=5)
+        while self.step < c.steps:
+            asked = time.monotonic()
+            batch = self.fabric.to_device(next(batches))
+            waited += time.monotonic() - asked
+
+            terms = losses(self.wrapped, batch)
+            loss = torch.stack(list(terms.values())).sum()
+            if not torch.isfinite(loss):
+                raise NonFiniteLossError(
+                    f'loss is {loss.item()} at step {self.step + 1} '
+                    f'({", ".join(f"{k} {v.item():.3g}" for k, v in terms.items())}); '
+                    f'continue from {self.folder / "last.pt"} with --resume and a lower '
+                    f'learning_rate than {c.learning_rate}')
+            self.optimizer.zero_grad()
+            self.fabric.backward(loss)
+            self.fabric.clip_gradients(self.wrapped, self.optimizer, max_norm=c.clip)
+            self.optimizer.step()
+            self.schedule.step()
+            self.step += 1
+            self.average.update(self.model, self.step)
+            bar.update()
+
+            for name, term in terms.items():
+                sums[name] = sums.get(name, 0.0) + term.detach()
+            count += 1
+            if self.step % c.log_every == 0 or self.step == c.steps:
+                means = {name: (total / count).item() for name, total in sums.items()}
+                seconds = time.monotonic() - began
+                self._log('train', loss=math.fsum(means.values()), **means,
+                          learning_rate=self.schedule.get_last_lr()[0],
+                          step_s=seconds / count, data_s=waited / count)
+                bar.set_postfix(loss=f'{math.fsum(means.values()):.2f}',
+                                full=f'{means.get("full", math.nan):.2f}')
+                began, waited, sums, count = time.monotonic(), 0.0, {}, 0
+            if time.monotonic() - saved > c.save_every_s:
+                self.save()
+                saved = time.monotonic()
+            if validate and (self.step % c.validate_every == 0 or self.step == c.steps):
+                self.save()
+                if self.fabric.is_global_zero:
+                    self._log('validate', **validate(self.average.state))
+                self.fabric.barrier()
+                self.wrapped.train()
+                began = time.monotonic()
+        bar.close()
+        self.save()
+
+    def _log(self, kind: str, **values: float) -> None:
+        if not self.fabric.is_global_zero:
+            return
+        self.fabric.log_dict({f'{kind}/{name}': x for name, x in values.items()}, self.step)
+        path = self.folder / f'{kind}.csv'
+        row = {'step': self.step, **{name: f'{x:.6g}' for name, x in values.items()}}
+        fresh = not path.exists()
+        with path.open('a', newline='') as file:
+            writer = csv.DictWriter(file, row)
+            if fresh:
+                writer.writeheader()
+            writer.writerow(row)

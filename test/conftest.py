@@ -1,0 +1,17 @@
+import pytest
+import torch
+
+from svp_ros.model.build import build_model, NetworkConfig, save_checkpoint
+
+TINY = NetworkConfig(channels=(8, 8, 16, 32), blocks=(0, 0, 0, 0), heads=2, encoder_depth=1,
+                     attention_depth=1, decoder_depth=1, cost_channels=16, match_groups=2,
+                     refine_channels=16)
+
+
+@pytest.fixture(scope='session')
+def tiny_model(tmp_path_factory):
+    """Path of a checkpoint with random weights that runs in milliseconds."""
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp('models') / 'tiny.safetensors'
+    save_checkpoint(path, build_model(TINY).state_dict(), TINY)
+    return path
