@@ -1,0 +1,118 @@
+"""Collects the primitives of one scene and draws their materials."""
+
+from typing import Optional, Sequence
+
+import numpy as np
+
+from svp_ros.data.world.config import WorldConfig
+from svp_ros.data.world.scene import (Kind, LabelledBox, Material, Primitive, log_uniform,
+                                      random_rotation)
+from svp_ros.data.world.textures import SIZE
+
+SURFACES = ('noise', 'noise', 'blob', 'pattern', 'pattern', 'speckle', 'figure', 'text')
+IDENTITY = np.eye(3)
+
+
+class SceneBuilder:
+    """Primitives and boxes under construction.
+
+    Args:
+        rng: source of all random choices of this scene.
+        groups: texture numbers by group name.
+        config: distributions.
+        pixels: fx in pixels, which decides how fine a texture should be at a depth.
+    """
+
+    def __init__(self, rng: np.random.Generator, groups: dict[str, range], config: WorldConfig,
+                 pixels: float):
+        self.rng, self.groups, self.config, self.pixels = rng, groups, config, pixels
+        self.primitives: list[Primitive] = []
+        self.boxes: list[LabelledBox] = []
+        self.last_instance = 0
+
+    def texture(self, group: str) -> int:
+        """Draw a texture of one group."""
+        return int(self.rng.choice(self.groups[group]))
+
+    def tint(self, spread: float = 0.25) -> tuple[float, float, float]:
+        """Draw a colour factor around 1; a larger spread is more colourful."""
+        grey = self.rng.uniform(0.6, 1.25)
+        return tuple((grey * np.exp(self.rng.normal(0, spread, 3))).clip(0.05, 1.6).tolist())
+
+    def material(self, depth: float, group: Optional[str] = None, plain: Optional[float] = None,
+                 spread: float = 0.25, tint: Optional[Sequence[float]] = None,
+                 gloss: Optional[float] = None, metres: Optional[float] = None) -> Material:
+        """Draw a surface for something at `depth` metres.
+
+        Args:
+            depth: decides the texture's scale (config.texels_per_pixel).
+            group: texture group; None draws a photograph or a pattern.
+            plain: 0 textured ... 1 blank; None draws it.
+            spread: of the tint's colours.
+            tint: None draws it.
+            gloss: None draws it.
+            metres: length of one texture repeat instead of a scale by depth.
+        """
+        rng, config = self.rng, self.config
+        if group is None:
+            photo = rng.random() < config.photograph_share
+            group = 'photo' if photo else SURFACES[rng.integers(len(SURFACES))]
+        if plain is None:
+            plain = rng.uniform(0.9, 1.0) if rng.random() < config.plain_share else \
+                rng.choice([0.0, rng.uniform(0, 0.7)])
+            if plain > 0.85:
+                spread += 0.25
+        if gloss is None:
+            gloss = rng.uniform(0.1, 0.6) if rng.random() < config.gloss_share else 0.0
+        if metres is None:
+            density = log_uniform(rng, *config.texels_per_pixel) * self.pixels / depth
+        else:
+            density = SIZE / metres
+        return Material(self.texture(group), (density, density),
+                        tuple(rng.uniform(0, SIZE, 2).tolist()),
+                        self.tint(spread) if tint is None else tuple(tint), float(plain),
+                        float(gloss))
+
+    def fitted(self, group: str, half: Sequence[float], repeats: tuple[float, float] = (1, 1),
+               tint: Optional[Sequence[float]] = None, plain: float = 0.0) -> Material:
+        """Draw a material whose texture covers a card of this half size `repeats` times."""
+        density = tuple(SIZE * n / (2 * side) for n, side in zip(repeats, half))
+        return Material(self.texture(group), density,
+                        tuple(SIZE * n / 2 for n in repeats),
+                        self.tint(0.1) if tint is None else tuple(tint), plain)
+
+    def add(self, kind: Kind, centre: Sequence[float], half: Sequence[float], material: Material,
+            rotation: np.ndarray = IDENTITY, taper: tuple[float, float] = (0.0, 0.0),
+            instance: int = 0, velocity: Sequence[float] = (0.0, 0.0, 0.0)) -> None:
+        """Add one primitive."""
+        self.primitives.append(Primitive(
+            kind, np.asarray(centre, float), np.asarray(half, float), rotation, material, taper,
+            instance, np.asarray(velocity, float)))
+
+    def next_instance(self) -> int:
+        """Return a new instance number, from 1."""
+        self.last_instance += 1
+        return self.last_instance
+
+    def random_object(self, centre: Sequence[float], size: float, depth: float,
+                      thin: float = 0.15) -> None:
+        """Add one random primitive of about this half size, freely rotated."""
+        rng = self.rng
+        instance = self.next_instance()
+        kind = Kind(rng.choice(5, p=[0.36, 0.2, 0.2, 0.16, 0.08]))
+        half = size * np.exp(rng.normal(0, 0.4, 3))
+        if rng.random() < thin and kind in (Kind.BOX, Kind.CYLINDER):
+            half = size * np.array([0.06, 1.6, 0.06]) * np.exp(rng.normal(0, 0.4, 3))
+        if kind is Kind.CYLINDER:
+            half[2] = half[0]
+        rotation = random_rotation(rng)
+        taper = (0.0, 0.0)
+        if kind in (Kind.BOX, Kind.CYLINDER) and rng.random() < 0.35:
+            taper = tuple(rng.choice([0.0, 1.0, rng.uniform(0, 1)], 2).tolist())
+        if kind is Kind.CUTOUT:
+            group = str(rng.choice(['leaf', 'fence', 'fence', 'disc']))
+            repeats = rng.uniform(1, 3, 2) if group == 'fence' else (1, 1)
+            material = self.fitted(group, half[:2], tuple(repeats), self.tint(0.3))
+        else:
+            material = self.material(depth)
+        self.add(kind, centre, half, material, rotation, taper, instance)

@@ -1,0 +1,107 @@
+"""Free-floating clutter and tabletops: things whose depths are set by the wanted disparities."""
+
+import numpy as np
+
+from svp_ros.data.world.builder import SceneBuilder
+from svp_ros.data.world.scene import Kind, Light, log_uniform, rotation_xyz
+from svp_ros.geometry import StereoCamera
+
+
+def build_clutter(builder: SceneBuilder, camera: StereoCamera, max_disparity: float) -> Light:
+    """Random primitives in front of a wall, a room or the sky."""
+    rng, config = builder.rng, builder.config
+    nearest = camera.fx * camera.baseline / (max_disparity * camera.width)
+    back = nearest * log_uniform(rng, 2.0, 12.0)
+    if rng.random() < 0.85:
+        _backdrop(builder, camera, back)
+    if rng.random() < 0.3:
+        _ground(builder, camera, nearest, back)
+    for _ in range(rng.integers(*config.clutter_objects)):
+        depth = 1 / rng.uniform(0.9 / back, 0.8 / nearest)
+        size = depth * log_uniform(rng, 0.02, 0.2) * camera.width / camera.fx
+        depth = max(depth, nearest + 1.7 * size)
+        builder.random_object(_inside_view(rng, camera, depth), size, depth, config.thin_share)
+    return _lamp(rng, back)
+
+
+def build_table(builder: SceneBuilder, camera: StereoCamera, max_disparity: float) -> Light:
+    """Large, close, often blank things before a near backdrop, as on a photographer's table."""
+    rng, config = builder.rng, builder.config
+    nearest = camera.fx * camera.baseline / (max_disparity * camera.width)
+    back = nearest * log_uniform(rng, 1.6, 4.0)
+    _backdrop(builder, camera, back)
+    floor = None
+    if rng.random() < 0.6:
+        floor = _ground(builder, camera, nearest, back)
+    for _ in range(rng.integers(*config.table_objects)):
+        depth = 1 / rng.uniform(1 / back, 0.9 / nearest)
+        size = depth * log_uniform(rng, 0.04, 0.3) * camera.width / camera.fx
+        depth = max(depth, nearest + 1.2 * size)
+        centre = _inside_view(rng, camera, depth)
+        if rng.random() < 0.3:
+            builder.random_object(centre, size, depth, config.thin_share)
+        else:
+            _standing_object(builder, centre, size, depth, floor)
+    return _lamp(rng, back)
+
+
+def _standing_object(builder: SceneBuilder, centre: np.ndarray, size: float, depth: float,
+                     floor: float | None) -> None:
+    """A box, ball, pot, cone, leaning board or pyramid, upright and on the table if there is one.
+    """
+    rng = builder.rng
+    half = size * np.exp(rng.normal(0, 0.3, 3))
+    rotation = rotation_xyz(0, rng.uniform(-np.pi, np.pi), 0)
+    taper = (0.0, 0.0)
+    kind = Kind(rng.choice([Kind.BOX, Kind.ELLIPSOID, Kind.CYLINDER, Kind.CARD],
+                           p=[0.35, 0.2, 0.25, 0.2]))
+    if kind is Kind.CYLINDER:
+        half[2] = half[0]
+        taper = (float(rng.choice([0, rng.uniform(0.1, 0.6), 1])), 0.0)
+    elif kind is Kind.CARD:
+        rotation = rotation_xyz(rng.uniform(-0.6, 0.6), rng.uniform(-1.1, 1.1),
+                                rng.choice([0, rng.uniform(-0.5, 0.5)]))
+    elif kind is Kind.BOX and rng.random() < 0.25:
+        taper = tuple(rng.uniform(0, 1, 2).tolist())
+    if floor is not None:
+        centre = np.array([centre[0], floor - half[1], centre[2]])
+    builder.add(kind, centre, half, builder.material(depth), rotation, taper,
+                builder.next_instance())
+
+
+def _inside_view(rng: np.random.Generator, camera: StereoCamera, depth: float) -> np.ndarray:
+    x, y = rng.uniform(-0.05, 1.05, 2) * (camera.width, camera.height)
+    return depth * np.array([(x - camera.cx) / camera.fx, (y - camera.cy) / camera.fy, 1])
+
+
+def _backdrop(builder: SceneBuilder, camera: StereoCamera, depth: float) -> None:
+    rng = builder.rng
+    size = 6 * depth * max(camera.width / camera.fx, camera.height / camera.fy)
+    rotation = rotation_xyz(rng.normal(0, 0.12), rng.normal(0, 0.25), rng.normal(0, 0.2))
+    builder.add(Kind.CARD, (0, 0, depth), (size, size, 0), builder.material(depth), rotation)
+
+
+def _ground(builder: SceneBuilder, camera: StereoCamera, nearest: float, back: float) -> float:
+    """Add a level plane that rises to somewhere between the horizon and the lower edge."""
+    rng = builder.rng
+    row = rng.uniform(0.55, 0.95) * camera.height  # where it meets the backdrop
+    height = max(back * (row - camera.cy) / camera.fy, 0.15 * nearest)
+    rotation = rotation_xyz(np.pi / 2, 0, 0)
+    size = 10 * back * camera.width / camera.fx
+    builder.add(Kind.CARD, (0, height, 0), (size, size, 0), builder.material(1.2 * nearest),
+                rotation)
+    return height
+
+
+def _lamp(rng: np.random.Generator, distance: float) -> Light:
+    position = rng.normal(0, 1, 3) * distance
+    position[1] = -abs(position[1]) - 0.3 * distance
+    position[2] = min(position[2], 0.5 * distance)
+    sky = rng.uniform(0.2, 1.0, (2, 3))
+    return Light(position, rng.uniform(0.35, 0.85), _warm(rng),
+                 distance * log_uniform(rng, 0.7, 10), sky=(sky[0], sky[1]))
+
+
+def _warm(rng: np.random.Generator) -> np.ndarray:
+    warmth = rng.normal(0.08, 0.15)
+    return np.array([1 + warmth, 1.0, 1 - warmth])

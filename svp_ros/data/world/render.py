@@ -1,0 +1,112 @@
+"""Scenes to anti-aliased colours and exact ground truth of both eyes."""
+
+from dataclasses import dataclass
+from typing import Sequence
+
+import torch
+from torch import Tensor
+
+from svp_ros.data.world.raycast import Hits, cast, cast_candidates
+from svp_ros.data.world.scene import Scene
+from svp_ros.data.world.shade import shade
+from svp_ros.data.world.table import PrimitiveTable, make_table
+from svp_ros.data.world.textures import TextureBank
+
+SUB_PIXELS = ((-0.125, -0.375), (0.375, -0.125), (0.125, 0.375), (-0.375, 0.125))
+
+
+@dataclass(frozen=True)
+class Truth:
+    """Ground truth maps of a batch, (B, 1, H, W)."""
+
+    disparity: Tensor
+    disparity_right: Tensor
+    occluded: Tensor
+    instance: Tensor
+
+
+def render(scenes: Sequence[Scene], bank: TextureBank, height: int, width: int,
+           specular: bool = True, device: torch.device = torch.device('cpu')
+           ) -> tuple[Tensor, Truth]:
+    """Render both eyes of every scene.
+
+    Returns:
+        (2 * B, 3, H, W) linear colours, left eyes first, and the ground truth.
+    """
+    B = len(scenes)
+    table = make_table(scenes, device)
+    hits = cast(table, bank, B, height, width)
+    view = torch.arange(2 * B, device=device)[:, None, None].expand(-1, height, width)
+    y, x = torch.meshgrid(torch.arange(height, device=device, dtype=torch.float32),
+                          torch.arange(width, device=device, dtype=torch.float32), indexing='ij')
+    flat = [values.expand(2 * B, -1, -1).reshape(-1) for values in (view, x, y)]
+    view, x, y = flat
+    colour, normal = shade(table, bank, view % B, view // B, x, y, hits.primitive.view(-1),
+                           hits.depth.view(-1), specular)
+    edge, candidates = _find_edges(hits, normal.view(2 * B, height, width, 3))
+    colour[edge] = _resample(table, bank, B, view[edge], x[edge], y[edge], candidates, specular)
+    colour = colour.view(2 * B, height, width, 3).permute(0, 3, 1, 2)
+    return colour, _ground_truth(table, hits, B)
+
+
+def _find_edges(hits: Hits, normal: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the flat numbers of pixels at edges and the primitives seen around each (E, 5)."""
+    seen = hits.primitive
+    edge = torch.zeros_like(seen, dtype=torch.bool)
+    across = (seen[:, :, 1:] != seen[:, :, :-1]) | (
+        (normal[:, :, 1:] * normal[:, :, :-1]).sum(-1) < 0.9)
+    down = (seen[:, 1:] != seen[:, :-1]) | ((normal[:, 1:] * normal[:, :-1]).sum(-1) < 0.9)
+    edge[:, :, 1:] |= across
+    edge[:, :, :-1] |= across
+    edge[:, 1:] |= down
+    edge[:, :-1] |= down
+    V, H, W = seen.shape
+    edge = edge.view(-1).nonzero()[:, 0]
+    column, row = edge % W, edge // W % H
+    seen = seen.view(-1)
+    around = [seen[edge], seen[edge - (column > 0).long()], seen[edge + (column < W - 1).long()],
+              seen[edge - W * (row > 0).long()], seen[edge + W * (row < H - 1).long()]]
+    for later in range(1, 5):
+        for earlier in range(later):
+            around[later] = torch.where(around[later] == around[earlier], -1, around[later])
+    return edge, torch.stack(around, 1)
+
+
+def _resample(table: PrimitiveTable, bank: TextureBank, batch: int, view: Tensor, x: Tensor,
+              y: Tensor, candidates: Tensor, specular: bool) -> Tensor:
+    """Average four rays per pixel over the primitives seen around it."""
+    offset = torch.tensor(SUB_PIXELS, device=x.device)
+    x, y = x[:, None] + offset[:, 0], y[:, None] + offset[:, 1]
+    primitive, depth = cast_candidates(table, bank, view // batch, x, y, candidates)
+    view = view[:, None].expand_as(x).reshape(-1)
+    colour, _ = shade(table, bank, view % batch, view // batch, x.reshape(-1), y.reshape(-1),
+                      primitive.view(-1), depth.view(-1), specular)
+    return colour.view(-1, len(SUB_PIXELS), 3).mean(1)
+
+
+def _ground_truth(table: PrimitiveTable, hits: Hits, batch: int) -> Truth:
+    fx, baseline = table.intrinsics[:, 0], table.intrinsics[:, 4]
+    disparity = (fx * baseline).repeat(2)[:, None, None] / hits.depth
+    left, right = disparity.chunk(2)
+    instance = torch.where(hits.primitive < 0, 0, table.instance[hits.primitive])
+    return Truth(left[:, None], right[:, None],
+                 _occluded(left, right, *hits.primitive.chunk(2))[:, None],
+                 instance[:batch, None])
+
+
+def _occluded(left: Tensor, right: Tensor, left_seen: Tensor, right_seen: Tensor) -> Tensor:
+    """Return where the right eye sees something nearer, or lies outside its image.
+
+    The right map is read at both pixels around the projected point. Where both show the left
+    pixel's own primitive, the surface may slope by their difference; else half a pixel decides.
+    """
+    W = left.shape[-1]
+    column = torch.arange(W, device=left.device) - left
+    outside = (column < 0) | (column > W - 1)
+    first = column.floor().clamp(0, W - 1).long()
+    second = (first + 1).clamp(max=W - 1)
+    closest = torch.where(column - first < 0.5, first, second)
+    slope = (right.gather(2, first) - right.gather(2, second)).abs()
+    same = (right_seen.gather(2, first) == left_seen) & (right_seen.gather(2, second) == left_seen)
+    tolerance = 0.5 + torch.where(same, slope, 0.0)
+    return outside | (right.gather(2, closest) > left + tolerance)

@@ -1,0 +1,343 @@
+"""Texture bank of the procedural world: generated patterns and photographs with mip pyramids.
+
+All textures are SIZE x SIZE RGBA, packed as one int32 per texel; every mip level of every texture
+lies in one flat tensor, so that a lookup of any mix of textures is a single gather.
+Addressing mirrors at the borders, so that photographs repeat without seams.
+"""
+
+from pathlib import Path
+from typing import Optional, Union
+
+import numpy as np
+import torch
+from torch import Tensor
+import torch.nn.functional as F
+
+SIZE = 256
+LEVELS = 8  # 256, 128, ..., 2
+SKIMAGE_PHOTOGRAPHS = ('astronaut.png', 'coffee.png', 'chelsea.png', 'brick.png', 'grass.png',
+                       'gravel.png', 'rocket.jpg')  # CC0, inside the scikit-image wheel
+IMAGE_SUFFIXES = {'.jpg', '.jpeg', '.png'}
+
+
+class TextureBank:
+    """RGBA textures in named groups, looked up with bilinear or trilinear filtering.
+
+    Args:
+        groups: name -> (n, SIZE, SIZE, 4) float array in [0, 1]; alpha below 0.5 is a hole.
+        device: where lookups run.
+    """
+
+    def __init__(self, groups: dict[str, np.ndarray], device: Union[str, torch.device] = 'cpu'):
+        self.groups: dict[str, range] = {}
+        first = 0
+        for name, images in groups.items():
+            self.groups[name] = range(first, first + len(images))
+            first += len(images)
+        level = torch.from_numpy(np.concatenate(list(groups.values()))).permute(0, 3, 1, 2)
+        packed, offsets = [], []
+        for _ in range(LEVELS):
+            offsets.append(sum(len(texels) for texels in packed))
+            texels = (level * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+            packed.append(texels.view(torch.int32).flatten())
+            level = F.avg_pool2d(level, 2)
+        self.texels = torch.cat(packed).to(device)
+        self.level_offset = torch.tensor(offsets, device=device)
+
+    def _texel_index(self, texture: Tensor, u: Tensor, v: Tensor, level: Tensor) -> Tensor:
+        size = SIZE >> level
+        return self.level_offset[level] + (texture * size + v) * size + u
+
+    def _bilinear(self, texture: Tensor, u: Tensor, v: Tensor, level: Tensor) -> Tensor:
+        scale = torch.exp2(-level.float())
+        last = (SIZE >> level) - 1
+        u, v = u * scale - 0.5, v * scale - 0.5
+        u0, v0 = u.floor(), v.floor()
+        weight_u, weight_v = (u - u0)[:, None], (v - v0)[:, None]
+        u0, v0 = u0.long(), v0.long()
+        u1, v1 = torch.minimum(u0 + 1, last), torch.minimum(v0 + 1, last)
+        u0, v0 = u0.clamp(min=0), v0.clamp(min=0)
+        row0 = self.level_offset[level] + (texture * (last + 1) + v0) * (last + 1)
+        row1 = row0 + (v1 - v0) * (last + 1)
+        corners = torch.cat([row0 + u0, row0 + u1, row1 + u0, row1 + u1])
+        rgba = self.texels.index_select(0, corners).view(torch.uint8).view(4, -1, 4).float()
+        top = torch.lerp(rgba[0], rgba[1], weight_u)
+        return torch.lerp(top, torch.lerp(rgba[2], rgba[3], weight_u), weight_v) / 255
+
+    def colour(self, texture: Tensor, u: Tensor, v: Tensor, footprint: Tensor) -> Tensor:
+        """Look up trilinearly filtered colours.
+
+        Args:
+            texture: (N,) int64 texture numbers.
+            u: (N,) horizontal position, texels of level 0.
+            v: (N,) vertical position, texels of level 0.
+            footprint: (N,) side of the area that a pixel sees, texels of level 0.
+
+        Returns:
+            (N, 3) float32.
+        """
+        u, v = _mirror(u), _mirror(v)
+        level = torch.log2(footprint.clamp(min=1)).clamp(max=LEVELS - 1.001)
+        below = level.floor()
+        fine = self._bilinear(texture, u, v, below.long())
+        coarse = self._bilinear(texture, u, v, below.long() + 1)
+        return torch.lerp(fine, coarse, (level - below)[:, None])[:, :3]
+
+    def opaque(self, texture: Tensor, u: Tensor, v: Tensor, footprint: Tensor) -> Tensor:
+        """Return whether the nearest texel is solid; arguments as in `colour`, any shape."""
+        level = torch.log2(footprint.clamp(min=1)).round().clamp(max=LEVELS - 1).long()
+        last = (SIZE >> level) - 1
+        scale = torch.exp2(-level.float())
+        column = torch.minimum((_mirror(u) * scale).long(), last)
+        row = torch.minimum((_mirror(v) * scale).long(), last)
+        index = self.level_offset[level] + (texture * (last + 1) + row) * (last + 1) + column
+        return self.texels[index] < 0  # alpha is the high byte: the sign bit is alpha >= 128
+
+
+def _mirror(position: Tensor) -> Tensor:
+    return SIZE - (torch.remainder(position, 2 * SIZE) - SIZE).abs()
+
+
+def make_texture_bank(photographs: Union[str, Path, None] = None, seed: int = 0,
+                      device: Union[str, torch.device] = 'cpu') -> TextureBank:
+    """Generate all pattern groups and crop the photographs.
+
+    Args:
+        photographs: folder of JPEG or PNG images; None takes scikit-image's CC0 ones.
+        seed: of patterns and crops.
+        device: where lookups run.
+
+    Raises:
+        FileNotFoundError: If the folder does not exist or holds no image.
+    """
+    rng = np.random.default_rng(seed)
+    groups = {
+        'noise': _stack(40, lambda: _paint(rng, _noise(rng, 3), rng.uniform(0.1, 0.35))),
+        'blob': _stack(16, lambda: _two_tone(rng, _noise(rng, 1)[..., 0] > rng.uniform(-0.5, 0.5))),
+        'pattern': _stack(40, lambda: _pattern(rng)),
+        'speckle': _stack(12, lambda: _speckle(rng)),
+        'figure': _stack(16, lambda: _figure(rng)),
+        'text': _stack(8, lambda: _text(rng)),
+        'facade': _stack(20, lambda: _facade(rng)),
+        'leaf': _stack(10, lambda: _leaf(rng)),
+        'fence': _stack(10, lambda: _fence(rng)),
+        'mark': _stack(4, lambda: _mark(rng)),
+        'disc': _stack(2, lambda: _disc(rng)),
+        'wheel': _stack(2, lambda: _wheel(rng)),
+        'photo': _crop_photographs(_find_photographs(photographs), 64, rng),
+    }
+    return TextureBank(groups, device)
+
+
+def _find_photographs(folder: Union[str, Path, None]) -> list[Path]:
+    if folder is None:
+        import skimage
+        data = Path(skimage.__file__).parent / 'data'
+        return [data / name for name in SKIMAGE_PHOTOGRAPHS if (data / name).is_file()]
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise FileNotFoundError(f'photographs: there is no folder {folder}')
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+    if not paths:
+        raise FileNotFoundError(f'photographs: {folder} holds no .jpg or .png image')
+    return paths
+
+
+def _crop_photographs(paths: list[Path], count: int, rng: np.random.Generator) -> np.ndarray:
+    import cv2
+    crops = []
+    images = {}
+    for index in range(count):
+        path = paths[index % len(paths)]
+        if path not in images:
+            image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+            if image is None:
+                raise ValueError(f'photographs: {path} is not a readable image')
+            images[path] = image[..., ::-1]
+        image = images[path]
+        side = min(image.shape[:2])
+        side = round(side * rng.uniform(min(1, SIZE / side) ** 0.7, 1))
+        top = rng.integers(image.shape[0] - side + 1)
+        left = rng.integers(image.shape[1] - side + 1)
+        crop = cv2.resize(np.ascontiguousarray(image[top:top + side, left:left + side]),
+                          (SIZE, SIZE), interpolation=cv2.INTER_AREA)
+        crops.append(_opaque(crop.astype(np.float32) / 255))
+    return np.stack(crops)
+
+
+def _stack(count: int, make) -> np.ndarray:
+    return np.stack([make() for _ in range(count)]).astype(np.float32)
+
+
+def _opaque(rgb: np.ndarray) -> np.ndarray:
+    return np.concatenate([rgb.clip(0, 1), np.ones_like(rgb[..., :1])], -1).astype(np.float32)
+
+
+def _noise(rng: np.random.Generator, channels: int, exponent: Optional[float] = None):
+    """Return (SIZE, SIZE, channels) noise with spectrum 1 / f^exponent and unit deviation."""
+    exponent = rng.uniform(0.6, 2.2) if exponent is None else exponent
+    fy, fx = np.fft.fftfreq(SIZE)[:, None], np.fft.rfftfreq(SIZE)[None]
+    radius = np.hypot(fy, fx * rng.choice([1, 1, 1, 4, 0.25]))  # some are grained like wood
+    radius[0, 0] = np.inf
+    spectrum = rng.normal(size=(channels, SIZE, SIZE // 2 + 1, 2)) @ [1, 1j] / radius ** exponent
+    noise = np.fft.irfft2(spectrum, s=(SIZE, SIZE)).transpose(1, 2, 0).astype(np.float32)
+    return noise / noise.std(axis=(0, 1))
+
+
+def _paint(rng: np.random.Generator, noise: np.ndarray, amplitude: float) -> np.ndarray:
+    """Turn three noise channels into partly correlated colours around a random base."""
+    grey = noise.mean(-1, keepdims=True) * 1.7
+    noise = grey + (noise - grey) * rng.uniform(0, 0.7)
+    return _opaque(rng.uniform(0.2, 0.8, 3).astype(np.float32) + amplitude * noise)
+
+
+def _two_tone(rng: np.random.Generator, pattern: np.ndarray) -> np.ndarray:
+    """Colour a pattern in [0, 1] with two random colours and faint noise."""
+    first, second = rng.uniform(0.05, 0.95, (2, 3)).astype(np.float32)
+    rgb = first + (second - first) * pattern[..., None]
+    return _opaque(rgb + rng.uniform(0, 0.08) * _noise(rng, 1))
+
+
+def _grid() -> tuple[np.ndarray, np.ndarray]:
+    y, x = np.mgrid[:SIZE, :SIZE]
+    return x, y
+
+
+def _pattern(rng: np.random.Generator) -> np.ndarray:
+    x, y = _grid()
+    period = int(rng.choice([16, 24, 32, 48, 64, 96]))
+    duty = rng.uniform(0.15, 0.6)
+    stripes_x, stripes_y = (x % period) < duty * period, (y % period) < duty * period
+    kind = rng.integers(7)
+    if kind == 0:
+        pattern = stripes_x
+    elif kind == 1:
+        pattern = stripes_y
+    elif kind == 2:
+        pattern = (x // period + y // period) % 2
+    elif kind == 3:  # plaid
+        pattern = (stripes_x.astype(float) + stripes_y) / 2
+    elif kind == 4:  # bricks: joints between rows, every second row shifted
+        joint = max(2, period // 12)
+        shifted = x + (y // (period // 2) % 2) * period // 2
+        pattern = (shifted % period < joint) | (y % (period // 2) < joint)
+    elif kind == 5:  # dots
+        dx, dy = x % period - period / 2, y % period - period / 2
+        pattern = np.hypot(dx, dy) < duty * period * 0.7
+    else:  # random coloured cells
+        cells = rng.uniform(0, 1, (SIZE // 16 + 1, SIZE // 16 + 1))
+        pattern = cells[y // 16, x // 16]
+    return _two_tone(rng, np.asarray(pattern, np.float32))
+
+
+def _speckle(rng: np.random.Generator) -> np.ndarray:
+    base = rng.uniform(0.25, 0.6) + rng.normal(0, 0.02, 3)
+    grain = _noise(rng, 1, rng.uniform(0.1, 0.5)) * rng.uniform(0.03, 0.1)
+    patches = _noise(rng, 1, 1.8) * rng.uniform(0.02, 0.08)
+    return _opaque((base + grain + patches).astype(np.float32))
+
+
+def _figure(rng: np.random.Generator) -> np.ndarray:
+    """Posters: random polygons and circles on a plain ground."""
+    import cv2
+    image = np.empty((SIZE, SIZE, 3), np.float32)
+    image[:] = rng.uniform(0, 1, 3)
+    for _ in range(rng.integers(6, 30)):
+        colour = rng.uniform(0, 1, 3).tolist()
+        centre = rng.integers(0, SIZE, 2)
+        size = int(rng.uniform(5, 70))
+        if rng.random() < 0.4:
+            cv2.circle(image, centre.tolist(), size // 2, colour, int(rng.choice([-1, 2, 5])),
+                       cv2.LINE_AA)
+        else:
+            points = centre + rng.integers(-size, size + 1, (rng.integers(3, 6), 2))
+            cv2.fillPoly(image, [points.astype(np.int32)], colour, cv2.LINE_AA)
+    return _opaque(image)
+
+
+def _text(rng: np.random.Generator) -> np.ndarray:
+    """Lines of glyph-like strokes in columns."""
+    cell = int(rng.choice([4, 6, 8]))
+    ink = rng.random((SIZE // 2, SIZE // 2)).repeat(2, 0).repeat(2, 1) < 0.55
+    x, y = _grid()
+    line = (y % (2 * cell)) < cell
+    word = (rng.random((SIZE, SIZE // cell + 1)) < 0.8)[y // (2 * cell), x // cell]
+    margin = (x % 128 > 8) & (y % 256 > 12)
+    return _two_tone(rng, (ink & line & word & margin).astype(np.float32))
+
+
+def _facade(rng: np.random.Generator) -> np.ndarray:
+    """Windows in a wall; the tile is one storey high."""
+    x, y = _grid()
+    columns, rows = rng.integers(1, 4), rng.integers(1, 3)
+    u, v = (x * columns / SIZE) % 1, (y * rows / SIZE) % 1
+    width, height = rng.uniform(0.3, 0.7), rng.uniform(0.4, 0.7)
+    inside = (abs(u - 0.5) < width / 2) & (abs(v - 0.5) < height / 2)
+    frame = (abs(u - 0.5) < width / 2 + 0.04) & (abs(v - 0.5) < height / 2 + 0.04) & ~inside
+    frame |= inside & ((abs(u - 0.5) < 0.015) | (abs(v - 0.42) < 0.015))
+    wall = rng.uniform(0.35, 0.9) * (1 + rng.normal(0, 0.12, 3))
+    image = np.broadcast_to(wall, (SIZE, SIZE, 3)).copy()
+    if rng.random() < 0.4:
+        joint = (y % 8 < 1) | ((x + (y // 8 % 2) * 8) % 16 < 1)
+        image[joint] *= rng.uniform(0.7, 1.15)
+    image += _noise(rng, 1, 1.3) * rng.uniform(0.01, 0.06)
+    glass = rng.uniform(0.05, 0.35) * (1 + rng.normal(0, 0.1, 3)) + _noise(rng, 1, 1.8) * 0.06
+    image[inside] = glass[inside]
+    image[frame] = rng.uniform(0.1, 0.95)
+    return _opaque(image)
+
+
+def _leaf(rng: np.random.Generator) -> np.ndarray:
+    """Foliage with holes: a ragged round outline."""
+    x, y = _grid()
+    rgb = (np.array([0.25, 0.42, 0.14]) * rng.uniform(0.5, 1.3) + rng.normal(0, 0.06, 3)
+           + _noise(rng, 1, 0.7) * 0.12 + _noise(rng, 3, 1.0) * 0.03)
+    radius = np.hypot(x - SIZE / 2, y - SIZE / 2) / (SIZE / 2)
+    ragged = _noise(rng, 1, 0.9)[..., 0]
+    alpha = ragged > 4 * (radius - rng.uniform(0.4, 0.75))
+    return np.concatenate([_opaque(rgb)[..., :3], alpha[..., None] & (radius < 1)[..., None]], -1)
+
+
+def _fence(rng: np.random.Generator) -> np.ndarray:
+    """Bars, lattice or mesh with holes between."""
+    x, y = _grid()
+    period = int(rng.choice([16, 32, 64]))
+    bar = max(3, int(period * rng.uniform(0.15, 0.55)))
+    kind = rng.integers(4)
+    if kind == 0:  # pickets with two rails
+        solid = (x % period < bar) | (abs(y % 128 - 64) < 8)
+    elif kind == 1:
+        solid = (x % period < bar) | (y % period < bar)
+    elif kind == 2:
+        solid = ((x + y) % period < bar) | ((x - y) % period < bar)
+    else:
+        solid = y % period < bar
+    rgb = rng.uniform(0.1, 0.9, 3) + _noise(rng, 1, 1.0) * 0.06
+    return np.concatenate([_opaque(rgb)[..., :3], solid[..., None]], -1)
+
+
+def _mark(rng: np.random.Generator) -> np.ndarray:
+    """Road paint with worn edges and dashes along v."""
+    x, y = _grid()
+    rgb = 0.85 + _noise(rng, 1, 1.0) * 0.06 + np.zeros(3)
+    worn = _noise(rng, 1, 0.8)[..., 0] < rng.uniform(1.5, 3)
+    dash = (y % 128) < rng.choice([64, 128])
+    return np.concatenate([_opaque(rgb)[..., :3], (worn & dash)[..., None]], -1)
+
+
+def _disc(rng: np.random.Generator) -> np.ndarray:
+    x, y = _grid()
+    radius = np.hypot(x - SIZE / 2 + 0.5, y - SIZE / 2 + 0.5) / (SIZE / 2)
+    rgb = np.where(radius[..., None] < 0.75, rng.uniform(0, 1, 3), rng.uniform(0, 1, 3))
+    return np.concatenate([_opaque(rgb)[..., :3], (radius < 1)[..., None]], -1)
+
+
+def _wheel(rng: np.random.Generator) -> np.ndarray:
+    """A bicycle wheel: tyre, hub and spokes."""
+    x, y = _grid()
+    dx, dy = x - SIZE / 2 + 0.5, y - SIZE / 2 + 0.5
+    radius = np.hypot(dx, dy) / (SIZE / 2)
+    spokes = abs(np.sin(np.arctan2(dy, dx) * rng.integers(5, 9))) * radius < 0.06
+    solid = ((radius > 0.85) & (radius < 1)) | (radius < 0.12) | (spokes & (radius < 0.9))
+    rgb = np.where(radius[..., None] > 0.8, 0.08, 0.5) + np.zeros((SIZE, SIZE, 3))
+    return np.concatenate([_opaque(rgb)[..., :3], solid[..., None]], -1)
