@@ -1,0 +1,198 @@
+"""stereo_node: rectified stereo pairs in; disparity, depth, cloud and boxes out.
+
+The executor thread pairs images and answers parameters and services; one worker thread takes the
+newest pair and convert, predict, convert, publish, count.
+"""
+
+import signal
+import sys
+from threading import Event, Thread
+from time import perf_counter
+import traceback
+
+from diagnostic_msgs.msg import DiagnosticArray
+from rcl_interfaces.msg import SetParametersResult
+import rclpy
+from rclpy.clock import Clock, ClockType
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.qos import QoSProfile, QoSReliabilityPolicy
+from rclpy.qos_overriding_options import QoSOverridingOptions
+from rclpy.signals import SignalHandlerOptions
+from rclpy.time import Time
+from sensor_msgs.msg import CameraInfo, Image
+from std_msgs.msg import Float32
+from std_srvs.srv import SetBool
+
+from svp_ros.ros import box_messages, diagnostics, parameters
+from svp_ros.ros.conversions import image_to_array
+from svp_ros.ros.outputs import make_frame, Outputs
+from svp_ros.ros.rig import StereoRig
+from svp_ros.ros.sync import PairSynchronizer
+
+STAGES = 'preprocess', 'inference', 'postprocess', 'total', 'age'
+LOG_PERIOD_S = 5.0
+
+
+class StereoNode(Node):
+    """The ROS node; raises ValueError or FileNotFoundError for parameters that cannot work."""
+
+    def __init__(self):
+        super().__init__('stereo_node')
+        self.settings = parameters.declare(self)
+        self.add_on_set_parameters_callback(self._on_parameters)
+        self.predictor = _load_predictor(self.settings)
+        settings = self.settings
+        self._sync = PairSynchronizer(
+            round(settings.approximate_sync_tolerance * 1e9) if settings.approximate_sync else 0,
+            settings.queue_size)
+        self._statistics = diagnostics.Statistics()
+        self._outputs = Outputs(self)
+        self._topics = {}
+        for side in ('left', 'right'):
+            self._subscribe(Image, f'{side}/image_rect',
+                            lambda message, side=side: self._on_image(side, message))
+            self._subscribe(CameraInfo, f'{side}/camera_info',
+                            lambda message, side=side: self._rig.update(side, message))
+        size = ((settings.network_width, settings.network_height)
+                if settings.output_resolution == 'network' else None)
+        self._rig = StereoRig(self._topics, settings.rectify, settings.baseline_override, size)
+        self._logged_findings = ()
+        self._debug = {stage: self.create_publisher(Float32, f'~/debug/{stage}_ms', 5)
+                       for stage in STAGES}
+        self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 5)
+        self.create_timer(1.0, self._publish_diagnostics,
+                          clock=Clock(clock_type=ClockType.STEADY_TIME))
+        self._enabled = True
+        self.create_service(SetBool, '~/enable', self._on_enable)
+        self.failed = Event()
+        self._worker = Thread(target=self._work, name='stereo_worker')
+        self._worker.start()
+        card = self.predictor.card
+        self.get_logger().info(f'model {card["name"]} ({card["sha256"][:12]}) on '
+                               f'{self.predictor.device}, waiting for {self._topics}')
+        if box_messages.Detection3DArray is None:
+            self.get_logger().info('vision_msgs is not installed: no topic detections_3d')
+
+    def stop(self) -> None:
+        """End the worker thread; a frame in progress is finished first."""
+        self._sync.close()
+        self._worker.join()
+
+    def _subscribe(self, kind, topic, callback) -> None:
+        qos = QoSProfile(depth=self.settings.queue_size,
+                         reliability=QoSReliabilityPolicy.BEST_EFFORT)
+        subscription = self.create_subscription(
+            kind, topic, callback, qos,
+            qos_overriding_options=QoSOverridingOptions.with_default_policies())
+        self._topics[topic] = subscription.topic_name
+
+    def _on_image(self, side: str, message: Image) -> None:
+        if self._enabled:
+            self._sync.add(side, Time.from_msg(message.header.stamp).nanoseconds, message)
+
+    def _on_parameters(self, changes) -> SetParametersResult:
+        self.settings, result = parameters.change(self.settings, changes)
+        return result
+
+    def _on_enable(self, request, response):
+        self._enabled = request.data
+        response.success = True
+        response.message = 'processing pairs' if request.data else 'paused'
+        return response
+
+    def _work(self) -> None:
+        try:
+            while (pair := self._sync.take()) is not None:
+                self._process(*pair)
+        except Exception:  # a dead worker must not look like a quiet camera
+            self.get_logger().fatal(f'the worker failed:\n{traceback.format_exc()}')
+            self.failed.set()
+
+    def _process(self, left: Image, right: Image) -> None:
+        if not self._outputs.wanted():
+            self._statistics.count('skipped')
+            return
+        start = perf_counter()
+        settings = self.settings
+        try:
+            pair = self._rig.rectified_pair(image_to_array(left), image_to_array(right))
+            self._log_findings()
+            converted = perf_counter()
+            result = self.predictor.predict(pair.left, pair.right, pair.camera)
+        except ValueError as error:
+            self._statistics.count_bad_frame(str(error))
+            self.get_logger().warning(f'pair dropped: {error}', throttle_duration_sec=LOG_PERIOD_S)
+            return
+        predicted = perf_counter()
+        frame = make_frame(left.header, pair, result, settings)
+        self._outputs.publish(frame)
+        self._count(frame, result.timing, start, converted, predicted)
+
+    def _count(self, frame, timing, start: float, converted: float, predicted: float) -> None:
+        now = perf_counter()
+        age = self.get_clock().now() - Time.from_msg(frame.header.stamp)
+        latencies = dict(zip(STAGES, (
+            timing['preprocess'] + 1000 * (converted - start), timing['inference'],
+            timing['postprocess'] + 1000 * (now - predicted), 1000 * (now - start),
+            age.nanoseconds / 1e6)))
+        self._statistics.count_frame(latencies, frame.disparity, frame.confidence)
+        for stage, publisher in self._debug.items():
+            if publisher.get_subscription_count():
+                publisher.publish(Float32(data=latencies[stage]))
+
+    def _log_findings(self) -> None:
+        if self._rig.findings != self._logged_findings:
+            self._logged_findings = self._rig.findings
+            for finding in self._logged_findings:
+                self.get_logger().warning(finding.text)
+
+    def _publish_diagnostics(self) -> None:
+        report = self._statistics.report(self._sync)
+        statuses = [
+            diagnostics.image_status(report, self._topics, self._sync, self._enabled),
+            diagnostics.calibration_status(self._rig),
+            diagnostics.network_status(report, self.predictor.card, self.predictor.device,
+                                       self.settings.max_processing_time_ms)]
+        self._diagnostics.publish(diagnostics.diagnostic_array(
+            statuses, self.get_name(), self.predictor.card['name'],
+            self.get_clock().now().to_msg()))
+
+
+def _load_predictor(settings: parameters.NodeSettings):
+    import torch  # takes seconds: parameters are refused before it is loaded
+
+    from svp_ros.predictor import StereoPredictor
+    if settings.num_threads:
+        torch.set_num_threads(settings.num_threads)
+    return StereoPredictor.load(settings.model, device=settings.device,
+                                network_size=(settings.network_height, settings.network_width))
+
+
+def main(args=None) -> int:
+    """Run the node until SIGINT or SIGTERM; return 1 if it could not start or failed."""
+    stop = Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    node = None
+    try:
+        node = StereoNode()
+        executor = SingleThreadedExecutor()
+        executor.add_node(node)
+        while not (stop.is_set() or node.failed.is_set()):
+            executor.spin_once(timeout_sec=0.1)
+        node.stop()
+        executor.shutdown()
+        return int(node.failed.is_set())
+    except (ValueError, FileNotFoundError) as error:
+        print(f'stereo_node: {error}', file=sys.stderr)
+        return 1
+    finally:
+        if node is not None:
+            node.destroy_node()
+        rclpy.try_shutdown()
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,125 @@
+"""The node's parameters: one table with default, range, unit and description.
+
+`NodeSettings` is the table and the checked values at once. `declare` turns it into declared ROS
+parameters; a live change builds a new `NodeSettings`, so a refused value leaves no trace.
+"""
+
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Optional
+
+from rcl_interfaces.msg import (
+    FloatingPointRange,
+    IntegerRange,
+    ParameterDescriptor,
+    SetParametersResult,
+)
+from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
+
+
+def _parameter(default: Any, description: str, minimum: Optional[float] = None,
+               maximum: Optional[float] = None, choices: tuple[str, ...] = (),
+               live: bool = False) -> Any:
+    return field(default=default, metadata={
+        'description': description, 'minimum': minimum, 'maximum': maximum,
+        'choices': choices, 'live': live})
+
+
+@dataclass(frozen=True)
+class NodeSettings:
+    """Every parameter of stereo_node; those marked live may change while the node runs.
+
+    Raises:
+        ValueError: If a value is outside its range or choices; the text says which would work.
+    """
+
+    model: str = _parameter('small', 'name in models/ or path of a .safetensors checkpoint')
+    device: str = _parameter('auto', 'where the network runs: cpu, cuda, cuda:N, or auto, which '
+                             'takes CUDA when there is one')
+    network_height: int = _parameter(480, 'height of the images the network sees, pixels; '
+                                     'multiples of 32 waste nothing', 64, 4096)
+    network_width: int = _parameter(640, 'width of the images the network sees, pixels; '
+                                    'multiples of 32 waste nothing', 64, 4096)
+    num_threads: int = _parameter(0, 'CPU threads of the network; 0 leaves it to PyTorch', 0, 256)
+    rectify: str = _parameter(
+        'auto', 'rectify the images in the node; auto does it when CameraInfo has distortion and '
+        'the image topic has no "rect" in its name', choices=('auto', 'on', 'off'))
+    baseline_override: float = _parameter(
+        0.0, 'baseline to use instead of CameraInfo, metres; 0 takes CameraInfo', 0.0, 5.0)
+    approximate_sync: bool = _parameter(
+        False, 'pair images whose stamps differ by up to approximate_sync_tolerance')
+    approximate_sync_tolerance: float = _parameter(
+        0.01, 'largest stamp difference of a pair, seconds; keep it below half a frame period',
+        0.0, 1.0)
+    queue_size: int = _parameter(
+        5, 'images kept per side while waiting for their partner', 1, 1000)
+    output_resolution: str = _parameter(
+        'input', 'size of all outputs: that of the input images or of the network',
+        choices=('input', 'network'))
+    min_depth: float = _parameter(0.3, 'nearest depth that is reported, metres', 0.001, 1000.0,
+                                  live=True)
+    max_depth: float = _parameter(100.0, 'farthest depth that is reported, metres', 0.01, 10000.0,
+                                  live=True)
+    confidence_threshold: float = _parameter(
+        0.0, 'pixels with a lower confidence are invalid, 0 to 1', 0.0, 1.0, live=True)
+    max_processing_time_ms: float = _parameter(
+        200.0, 'diagnostics warn when a frame takes longer, milliseconds', 1.0, 60000.0, live=True)
+
+    def __post_init__(self):
+        for entry in fields(self):
+            value, rule = getattr(self, entry.name), entry.metadata
+            if rule['choices'] and value not in rule['choices']:
+                raise ValueError(
+                    f'{entry.name} must be one of {", ".join(rule["choices"])}, got "{value}"')
+            low, high = rule['minimum'], rule['maximum']
+            if low is not None and not low <= value <= high:
+                raise ValueError(f'{entry.name} must be between {low} and {high}, got {value}')
+        if self.min_depth >= self.max_depth:
+            raise ValueError(f'min_depth must be below max_depth, got {self.min_depth} and '
+                             f'{self.max_depth}')
+
+    def changed(self, values: dict[str, Any]) -> 'NodeSettings':
+        """Return new settings with `values` in place of the present ones."""
+        return NodeSettings(**{**asdict(self), **values})
+
+
+def descriptor(entry) -> ParameterDescriptor:
+    """Describe one field of `NodeSettings` for `ros2 param describe`."""
+    rule = entry.metadata
+    message = ParameterDescriptor(description=rule['description'], read_only=not rule['live'])
+    if rule['choices']:
+        message.additional_constraints = 'one of: ' + ', '.join(rule['choices'])
+    if rule['minimum'] is not None and entry.type is int:
+        message.integer_range = [IntegerRange(
+            from_value=rule['minimum'], to_value=rule['maximum'])]
+    elif rule['minimum'] is not None:
+        message.floating_point_range = [FloatingPointRange(
+            from_value=rule['minimum'], to_value=rule['maximum'])]
+    return message
+
+
+def declare(node) -> NodeSettings:
+    """Declare every parameter on `node` and return the checked values.
+
+    Raises:
+        ValueError: If an override (YAML, launch, command line) has a wrong type or value.
+    """
+    values = {}
+    for entry in fields(NodeSettings):
+        try:
+            values[entry.name] = node.declare_parameter(
+                entry.name, entry.default, descriptor(entry)).value
+        except (InvalidParameterTypeException, InvalidParameterValueException) as error:
+            raise ValueError(f'parameter {entry.name}: {error}') from error
+    return NodeSettings(**values)
+
+
+def change(settings: NodeSettings, parameters) -> tuple[NodeSettings, SetParametersResult]:
+    """Apply a set-parameters request; a refusal keeps `settings` and carries the reason."""
+    known = {entry.name for entry in fields(NodeSettings)}
+    values = {parameter.name: parameter.value for parameter in parameters
+              if parameter.name in known}
+    try:
+        return settings.changed(values), SetParametersResult(successful=True)
+    except ValueError as error:
+        return settings, SetParametersResult(successful=False, reason=str(error))
+

@@ -1,0 +1,114 @@
+"""The stereo rig as the node knows it: cached CameraInfo, made into rectified image pairs."""
+
+from dataclasses import dataclass
+from typing import Optional
+
+from builtin_interfaces.msg import Time
+import cv2
+import numpy as np
+
+from svp_ros.geometry import StereoCamera
+from svp_ros.ros.calibration import calibrate, Finding, fit_to_image
+from svp_ros.ros.rectification import Rectifier, wants_rectification
+
+
+@dataclass(frozen=True)
+class RectifiedPair:
+    """Two rectified images, their camera, and the left pixels that a raw pixel covers."""
+
+    left: np.ndarray
+    right: np.ndarray
+    camera: StereoCamera
+    inside: Optional[np.ndarray] = None
+
+
+class StereoRig:
+    """Turn image pairs into rectified pairs with their camera.
+
+    Args:
+        topics: resolved names of the topics, by `left/camera_info`, `left/image_rect`, ...
+        rectify: 'auto', 'on' or 'off'.
+        baseline_override: metres, 0 to take the baseline of CameraInfo.
+        size: (width, height) of all outputs; None keeps the size of the images.
+    """
+
+    def __init__(self, topics: dict[str, str], rectify: str = 'auto',
+                 baseline_override: float = 0.0, size: Optional[tuple[int, int]] = None):
+        self.findings: tuple[Finding, ...] = ()
+        self.camera: Optional[StereoCamera] = None
+        self._topics = topics
+        self._rectify = rectify
+        self._baseline_override = baseline_override
+        self._size = size
+        self._infos = {}
+        self._made_for = None
+        self._rectifiers = None
+
+    @property
+    def rectifies(self) -> bool:
+        """Whether the images are rectified here."""
+        return self._rectifiers is not None
+
+    def update(self, side: str, info) -> None:
+        """Cache the CameraInfo of 'left' or 'right'."""
+        info.header.stamp = Time()
+        if info != self._infos.get(side):
+            self._infos[side] = info
+
+    def rectified_pair(self, left: np.ndarray, right: np.ndarray) -> RectifiedPair:
+        """Return the pair as the network wants it.
+
+        Raises:
+            ValueError: If CameraInfo is missing or unusable, or the images do not fit together.
+        """
+        if left.shape[:2] != right.shape[:2]:
+            sizes = ' and '.join(f'{image.shape[1]}x{image.shape[0]}' for image in (left, right))
+            raise ValueError(f'left and right images have different sizes, {sizes}; '
+                             'set both cameras to the same resolution')
+        self._calibrate(left.shape[1], left.shape[0])
+        inside = None
+        if self._rectifiers:
+            left, right = self._rectifiers[0](left), self._rectifiers[1](right)
+            inside = self._rectifiers[0].inside
+        if self._size is None or self._size == (self.camera.width, self.camera.height):
+            return RectifiedPair(left, right, self.camera, inside)
+        width, height = self._size
+        left, right = (cv2.resize(image, self._size, interpolation=cv2.INTER_AREA)
+                       for image in (left, right))
+        if inside is not None:
+            inside = cv2.resize(inside.view(np.uint8), self._size,
+                                interpolation=cv2.INTER_NEAREST).view(bool)
+        camera = self.camera.scaled(width / self.camera.width, height / self.camera.height)
+        return RectifiedPair(left, right, camera, inside)
+
+    def _calibrate(self, width: int, height: int) -> None:
+        missing = [self._topics[f'{side}/camera_info'] for side in ('left', 'right')
+                   if side not in self._infos]
+        if missing:
+            self.findings = (Finding(True, f'no camera_info on {" and ".join(missing)}'),)
+            raise ValueError(self.findings[0].text)
+        left, right = self._infos['left'], self._infos['right']
+        if self._made_for != (left, right, width, height):
+            self._rebuild(left, right, width, height)
+            self._made_for = left, right, width, height
+        if self.camera is None:
+            raise ValueError('; '.join(finding.text for finding in self.findings if finding.error))
+
+    def _rebuild(self, left, right, width: int, height: int) -> None:
+        raw = [wants_rectification(self._rectify, self._topics[f'{side}/image_rect'], info)
+               for side, info in (('left', left), ('right', right))]
+        calibration = calibrate(left, right, self._baseline_override, rectified=not any(raw))
+        self.findings, self.camera = calibration.findings, calibration.camera
+        self._rectifiers = None
+        if self.camera is None:
+            return
+        try:
+            if any(raw):
+                self._rectifiers = [Rectifier(info, width, height) for info in (left, right)]
+        except ValueError as error:
+            self.findings += (Finding(True, str(error)),)
+            self.camera = None
+            return
+        fitted = fit_to_image(self.camera, width, height)
+        self.camera = fitted.camera
+        self.findings += fitted.findings
