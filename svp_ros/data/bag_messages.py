@@ -6,16 +6,14 @@ import math
 from typing import Any
 
 import numpy as np
-from rosbags.typesys import get_typestore, Stores
 
+from svp_ros.data.rosbag2 import TYPESTORE
 from svp_ros.geometry import StereoCamera
 
 IMAGE = 'sensor_msgs/msg/Image'
 CAMERA_INFO = 'sensor_msgs/msg/CameraInfo'
 DISPARITY_IMAGE = 'stereo_msgs/msg/DisparityImage'
 MARKER_ARRAY = 'visualization_msgs/msg/MarkerArray'
-
-TYPESTORE = get_typestore(Stores.ROS2_JAZZY)
 
 # Encoding -> numpy type, channels, order of the channels that are kept.
 _ENCODINGS = {

@@ -8,8 +8,9 @@ from typing import Any, NamedTuple, Optional, Union
 from rosbags import interfaces
 from rosbags.highlevel import AnyReader
 from rosbags.rosbag2 import StoragePlugin, Writer
+from rosbags.typesys import get_typestore, Stores
 
-from svp_ros.data.bag_messages import TYPESTORE
+TYPESTORE = get_typestore(Stores.ROS2_JAZZY)
 
 _FOREVER = interfaces.QosTime(2147483647, 4294967295)
 _RELIABLE = interfaces.Qos(
@@ -42,6 +43,7 @@ class BagReader:
     Attributes:
         types: dict of topic -> message type.
         counts: dict of topic -> number of messages.
+        latched: topics whose publisher kept messages for late subscribers (transient local).
 
     Raises:
         FileNotFoundError: If the path does not exist.
@@ -64,6 +66,10 @@ class BagReader:
             raise self._unreadable(error) from error
         self.types = {topic: info.msgtype or '' for topic, info in self._reader.topics.items()}
         self.counts = {topic: info.msgcount for topic, info in self._reader.topics.items()}
+        self.latched = {
+            connection.topic for connection in self._reader.connections
+            if any(qos.durability is interfaces.QosDurability.TRANSIENT_LOCAL
+                   for qos in connection.ext.offered_qos_profiles)}
 
     def __enter__(self) -> 'BagReader':
         return self
