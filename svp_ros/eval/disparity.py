@@ -15,11 +15,12 @@ from typing import Optional
 
 import numpy as np
 
+from svp_ros.arguments import parse_arguments, parse_size
 from svp_ros.data.formats import write_image
 from svp_ros.data.labelled import find_scenes, Scene
 from svp_ros.eval.metrics import DisparityScore
-from svp_ros.eval.pictures import colour_disparity, colour_error, join_pictures
 from svp_ros.eval.sgbm import sgbm_disparity
+from svp_ros.pictures import colour_disparity, colour_error, join_pictures
 from svp_ros.predictor import StereoPredictor
 from svp_ros.provenance import describe_device, find_commit
 
@@ -127,18 +128,18 @@ def main(argv: Optional[list[str]] = None) -> int:
     """Run the command; returns the exit code."""
     argv = list(sys.argv[1:] if argv is None else argv)
     parser = argparse.ArgumentParser(
-        'svp evaluate disparity', description=__doc__.split('\n\n')[1],
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+        'svp evaluate disparity', description=__doc__.split('\n\n')[1])
     parser.add_argument('--data', type=Path, required=True,
                         help='folder with [<set>/]<scene>/{left,right}.png|jpg and disp.pfm')
-    parser.add_argument('--model', default='nano', help='name in models/ or a .safetensors file')
-    parser.add_argument('--device', default='auto', help='auto, cpu, cuda or cuda:N')
+    parser.add_argument('--model', default='nano', 
+                        help='name in models/ or a .safetensors file; %(default)s')
+    parser.add_argument('--device', default='auto', help='auto, cpu, cuda or cuda:N; %(default)s')
     parser.add_argument('--network-size', type=parse_size, default='480x640', metavar='HxW',
-                        help='the images are resized to this, multiples of 32')
+                        help='the images are resized to this; %(default)s')
     parser.add_argument('--no-sgbm', action='store_true', help='leave the baseline out')
     parser.add_argument('--out', type=Path,
                         help='also write metrics.json, report.html and pictures into this folder')
-    arguments = parser.parse_args(argv)
+    arguments = parse_arguments(parser, argv)
 
     scenes = find_scenes(arguments.data)
     predictor = StereoPredictor.load(arguments.model, arguments.device, arguments.network_size)
@@ -160,11 +161,3 @@ def main(argv: Optional[list[str]] = None) -> int:
         report = {**describe_run(argv, predictor), 'network_size': arguments.network_size}
         write_report(arguments.out, {**report, **scores})
     return 0
-
-
-def parse_size(text: str) -> tuple[int, int]:
-    """Parse "480x640" to (height, width), for argparse."""
-    height, x, width = text.partition('x')
-    if not (x and height.isdigit() and width.isdigit() and int(height) and int(width)):
-        raise argparse.ArgumentTypeError(f'a size is HEIGHTxWIDTH such as 480x640, got "{text}"')
-    return int(height), int(width)
