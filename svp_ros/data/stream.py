@@ -7,6 +7,7 @@ that it would have seen.
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 import hashlib
+import os
 from pathlib import Path
 from typing import Optional
 
@@ -88,7 +89,9 @@ class WorldStream(Dataset):
             seed = int(torch.randint(2 ** 31, (), generator=generator))
             batch = self._render(seed, c.batch)
         else:
-            index = torch.randint(c.pairs, (c.batch,), generator=generator).tolist()
+            # the store grows by at most one rendering per step, so that training starts at once
+            stored = min(c.pairs, PAIRS_PER_RENDER * (step // 2 + 4))
+            index = torch.randint(stored, (c.batch,), generator=generator).tolist()
             pairs = [self._load_or_render(i) for i in index]
             batch = {name: torch.stack([pair[name] for pair in pairs]) for name in pairs[0]}
         return augment(batch, c.height, c.width, c.augment, generator)
@@ -129,7 +132,7 @@ class WorldStream(Dataset):
         for name in ('disparity', 'disparity_right'):
             steps = pair[name].numpy() * DISPARITY_STEPS_PER_PIXEL
             arrays[name] = steps.round().clip(0, 65535).astype(np.uint16)
-        temporary = path.with_suffix(f'.{torch.initial_seed()}.tmp.npz')
+        temporary = path.with_suffix(f'.{os.getpid()}.tmp.npz')
         np.savez(temporary, **arrays)
         temporary.replace(path)
 

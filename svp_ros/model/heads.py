@@ -90,6 +90,9 @@ class DisparityHead(nn.Module):
             ResidualBlock(refine_channels))
         self.residual4 = nn.Conv2d(refine_channels, 3, 3, padding=1)
         self.upsampling = nn.Conv2d(refine_channels, 9 * 16, 1)
+        # correction, log scale, no match: start from "as matched, unsure by 1 px, visible"
+        nn.init.constant_(self.residual4.bias, 0)
+        nn.init.constant_(self.residual4.bias[2], -3)
 
     def forward(self, f: Features) -> DisparityOutput:
         decoded = tokens_to_map(f.left_decoded)

@@ -1,0 +1,181 @@
+"""`svp finetune disparity`: train a disparity network on the procedural world."""
+
+import argparse
+from dataclasses import asdict, dataclass, field
+import logging
+from pathlib import Path
+import subprocess
+from typing import Optional
+
+import cv2
+from lightning.fabric import Fabric, seed_everything
+from lightning.fabric.loggers import TensorBoardLogger
+import numpy as np
+import torch
+from torch import Tensor
+import yaml
+
+from svp_ros.config import load_config
+from svp_ros.data.stream import batches, StreamConfig, WorldStream
+from svp_ros.data.world import World, WorldConfig
+from svp_ros.eval.metrics import DisparityScore
+from svp_ros.model.build import (
+    build_model, get_size, load_checkpoint, NetworkConfig, save_checkpoint)
+from svp_ros.predictor import find_model
+from svp_ros.train.losses import disparity_losses
+from svp_ros.train.loop import LoopConfig, TrainingRun
+
+log = logging.getLogger(__name__)
+
+VALIDATION_SEED = 2 ** 31 - 1  # never drawn by training
+VALIDATION_PAIRS = 64
+
+
+@dataclass(frozen=True)
+class DisparityTraining:
+    """One experiment; `config/train/*.yaml` override these defaults.
+
+    Args:
+        size: nano, small or base.
+        start: checkpoint (path or name in models/) whose weights are the start; None: fresh.
+        seed: seed of weights, world and augmentation.
+        precision: Fabric's: 32-true, bf16-mixed, 16-mixed.
+        stream: data.
+        loop: optimisation.
+    """
+
+    size: str = 'nano'
+    start: Optional[str] = None
+    seed: int = 0
+    precision: str = 'bf16-mixed'
+    stream: StreamConfig = field(default_factory=StreamConfig)
+    loop: LoopConfig = field(default_factory=LoopConfig)
+
+    def __post_init__(self):
+        get_size(self.size)
+
+
+class Validation:
+    """Score averaged weights on fixed world pairs that training never sees."""
+
+    def __init__(self, config: DisparityTraining, network: NetworkConfig, folder: Path,
+                 device: torch.device):
+        c = config.stream
+        world = World(WorldConfig(), c.photographs)
+        self.samples = [world.sample(VALIDATION_SEED - i, 4, c.height, c.width)
+                        for i in range(VALIDATION_PAIRS // 4)]
+        self.model = build_model(network).to(device).eval()
+        self.network = network
+        self.folder = folder
+        self.device = device
+
+    @torch.inference_mode()
+    def __call__(self, weights: dict[str, Tensor]) -> dict[str, float]:
+        """Load the weights, write them and pictures to the run folder, return the metrics."""
+        self.model.load_state_dict(weights)
+        score, visible = DisparityScore(), DisparityScore()
+        for sample in self.samples:
+            output = self.model(sample.left.to(self.device), sample.right.to(self.device))
+            predicted = output.disparity.cpu()
+            valid = sample.disparity.isfinite()
+            score.update(predicted, sample.disparity, valid)
+            visible.update(predicted, sample.disparity, valid & ~sample.occluded)
+        save_checkpoint(self.folder / 'average.safetensors', weights, self.network)
+        cv2.imwrite(str(self.folder / 'validation.png'), _picture(sample, predicted))
+        metrics = score.result()
+        return {'epe': metrics['epe'], 'bad_1': metrics['bad_1'], 'bad_3': metrics['bad_3'],
+                'epe_visible': visible.result()['epe']}
+
+
+def _picture(sample, predicted: Tensor) -> np.ndarray:
+    """BGR rows of left image, true disparity and predicted disparity."""
+    rows = []
+    for i in range(predicted.shape[0]):
+        top = sample.disparity[i].max().clamp(min=1)
+        maps = [cv2.applyColorMap((x[i, 0] / top * 255).clamp(0, 255).byte().numpy(),
+                                  cv2.COLORMAP_TURBO) for x in (sample.disparity, predicted)]
+        left = (sample.left[i] * 255).byte().permute(1, 2, 0).numpy()[..., ::-1]
+        rows.append(np.concatenate([left, *maps], axis=1))
+    return np.concatenate(rows)
+
+
+def losses_of_batch(model: torch.nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Weighted terms of the loss of one batch of the stream."""
+    output = model(batch['left'], batch['right'])
+    return disparity_losses(output, batch['disparity'], batch['valid'], batch['occluded'])
+
+
+def start_network(config: DisparityTraining) -> tuple[torch.nn.Module, NetworkConfig]:
+    """Fresh weights, or those of the checkpoint that the experiment starts from.
+
+    Raises:
+        ValueError: If the start is a network of another size.
+    """
+    network = get_size(config.size)
+    if config.start is None:
+        return build_model(network), network
+    model, found, _ = load_checkpoint(find_model(config.start))
+    if found != network:
+        raise ValueError(f'start {config.start} is no "{config.size}" network: it has {found}')
+    log.info('starting from all weights of %s', config.start)
+    return model, network
+
+
+def main(argv: Optional[list[str]] = None) -> int:
+    """Entry point of `svp finetune disparity`."""
+    parser = argparse.ArgumentParser(
+        prog='svp finetune disparity', description=__doc__.splitlines()[0],
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser.add_argument('--config', type=Path, help='YAML file, for example '
+                        'config/train/disparity.yaml; the defaults are those of nano')
+    parser.add_argument('--out', type=Path, required=True, help='run folder')
+    parser.add_argument('--resume', action='store_true', help='continue from the run folder')
+    parser.add_argument('--cache', type=Path, help='folder for rendered pairs; without it every '
+                        'step renders new ones, which suits a GPU')
+    parser.add_argument('--workers', type=int, default=1, help='processes that prepare batches '
+                        'on the CPU; 0 prepares them in the training process')
+    parser.add_argument('--accelerator', default='auto', help='auto, cpu or cuda')
+    parser.add_argument('--devices', default='1', help='processes: a number or auto')
+    arguments = parser.parse_args(argv)
+    config = load_config(DisparityTraining, arguments.config)
+    folder = arguments.out
+    if not arguments.resume and (folder / 'last.pt').exists():
+        raise ValueError(f'{folder} already holds a run; add --resume or choose another --out')
+    folder.mkdir(parents=True, exist_ok=True)
+
+    fabric = Fabric(accelerator=arguments.accelerator, devices=arguments.devices,
+                    precision=config.precision,
+                    loggers=TensorBoardLogger(folder, name='', version='tensorboard'))
+    fabric.launch()
+    seed_everything(config.seed, verbose=False)
+    model, network = start_network(config)
+    run = TrainingRun(model, config.loop, folder, fabric)
+    if arguments.resume:
+        run.resume()
+    if fabric.is_global_zero:
+        (folder / 'config.yaml').write_text(yaml.safe_dump(_plain(asdict(config))))
+        (folder / 'commit').write_text(_commit() + '\n')
+
+    on_gpu = fabric.device.type == 'cuda' and arguments.cache is None
+    stream = WorldStream(config.stream, config.seed, str(fabric.device) if on_gpu else 'cpu',
+                         arguments.cache, fabric.global_rank)
+    validate = (Validation(config, network, folder, fabric.device)
+                if fabric.is_global_zero else None)
+    run.train(batches(stream, run.step, config.loop.steps, 0 if on_gpu else arguments.workers),
+              losses_of_batch, validate)
+    if fabric.is_global_zero:
+        print(f'trained {config.loop.steps} steps; weights: {folder / "average.safetensors"}')
+    return 0
+
+
+def _plain(value):
+    """Tuples as lists, for YAML."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def _commit() -> str:
+    found = subprocess.run(['git', 'rev-parse', 'HEAD'], cwd=Path(__file__).parent,
+                           capture_output=True, text=True)
+    return found.stdout.strip() or 'unknown'

@@ -1,0 +1,256 @@
+from conftest import TINY
+import pytest
+import torch
+
+from svp_ros.model.build import (
+    build_model, build_reconstruction, load_checkpoint, NetworkConfig, read_checkpoint,
+    save_checkpoint, SIZES)
+from svp_ros.model.cross_attention import DisparityAttention, width_attention
+from svp_ros.model.layers import convex_upsample, gather_disparities
+from svp_ros.model.matching import (
+    expected_disparity, local_correlation, mask_outside, match_rows)
+from svp_ros.train.losses import disparity_losses
+
+
+def pair(height=64, width=96, batch=2):
+    return torch.rand(batch, 3, height, width), torch.rand(batch, 3, height, width)
+
+
+def losses(model, left, right):
+    disparity = torch.rand(left.shape[0], 1, *left.shape[-2:]) * 20
+    occluded = disparity > 18
+    terms = disparity_losses(model(left, right), disparity, disparity >= 0, occluded)
+    return torch.stack(list(terms.values())).sum()
+
+
+def test_width_attention_equals_a_loop_over_rows_and_heads():
+    torch.manual_seed(0)
+    B, h, w, heads, C = 2, 3, 5, 2, 4
+    query, key, value = torch.randn(3, B, h, w, heads, C).unbind(0)
+    bias = torch.randn(heads, w, w)
+    expected = torch.empty_like(query)
+    for b in range(B):
+        for y in range(h):
+            for head in range(heads):
+                for x in range(w):
+                    logits = torch.stack([query[b, y, x, head] @ key[b, y, j, head] / C ** 0.5
+                                          + bias[head, x, j] for j in range(w)])
+                    expected[b, y, x, head] = logits.softmax(0) @ value[b, y, :, head]
+    torch.testing.assert_close(width_attention(query, key, value, bias), expected)
+
+
+def test_attention_never_leaves_its_row():
+    torch.manual_seed(0)
+    layer = DisparityAttention(8, 2)
+    left, right = torch.randn(1, 4, 5, 8), torch.randn(1, 4, 5, 8)
+    changed = right.clone()
+    changed[:, 2] = torch.randn(1, 5, 8)
+    difference = (layer(left, right) - layer(left, changed)).abs().amax(dim=(0, 2, 3))
+    assert difference[2] > 1e-3
+    assert difference[[0, 1, 3]].max() == 0
+
+
+def test_matches_are_indexed_by_disparity_and_never_negative():
+    similarity = torch.arange(12.).view(1, 3, 4)[:, :, :3].contiguous()
+    volume = gather_disparities(similarity, 3, fill=-1)
+    for x_left in range(3):
+        for d in range(3):
+            expected = similarity[0, x_left, x_left - d] if d <= x_left else -1
+            assert volume[0, x_left, d] == expected
+
+
+def test_row_matching_finds_a_known_shift():
+    torch.manual_seed(0)
+    features = torch.randn(1, 8, 3, 20)
+    shift = 4
+    left, right = features[..., :-shift], features[..., shift:]
+    matches = match_rows(left, right, levels=8, groups=2)
+    logits = mask_outside(matches.mean(dim=1) * 50)
+    disparity = expected_disparity(logits.softmax(dim=1))
+    torch.testing.assert_close(disparity[..., shift:], torch.full((1, 1, 3, 12), 4.0),
+                               atol=0.05, rtol=0)
+
+
+def test_expectation_does_not_blur_two_modes():
+    probability = torch.zeros(1, 16, 1, 1)
+    probability[0, 2], probability[0, 12] = 0.4, 0.6
+    assert expected_disparity(probability).item() == pytest.approx(12)
+
+
+def test_local_correlation_equals_a_loop_and_is_zero_outside():
+    torch.manual_seed(0)
+    left, right = torch.nn.functional.normalize(torch.randn(2, 1, 6, 2, 9), dim=2).unbind(0)
+    disparity = torch.rand(1, 1, 2, 9) * 5
+    scores = local_correlation(left, right, disparity, radius=2)
+    for y in range(2):
+        for x in range(9):
+            for k, offset in enumerate(range(-2, 3)):
+                position = x - disparity[0, 0, y, x].item() + offset
+                low = int(position // 1)
+                expected = 0.0
+                for column, weight in ((low, 1 - (position - low)), (low + 1, position - low)):
+                    if 0 <= column < 9:
+                        expected += weight * (left[0, :, y, x] @ right[0, :, y, column]).item()
+                assert scores[0, k, y, x].item() == pytest.approx(expected, abs=1e-5)
+
+
+def test_convex_upsampling_scales_a_constant_map():
+    fine = convex_upsample(torch.full((1, 1, 3, 4), 2.5), torch.randn(1, 144, 3, 4))
+    torch.testing.assert_close(fine, torch.full((1, 1, 12, 16), 10.0))
+
+
+@pytest.mark.parametrize('size', ['tiny', 'nano'])
+def test_every_parameter_gets_a_gradient(size):
+    torch.manual_seed(0)
+    config = TINY if size == 'tiny' else SIZES[size]
+    model = build_model(config)
+    losses(model, *pair()).backward()
+    unused = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()]
+    assert unused == ['backbone.hidden_token']  # pre-training alone hides patches
+
+
+def test_every_parameter_of_the_reconstruction_gets_a_gradient():
+    torch.manual_seed(0)
+    model = build_reconstruction(TINY)
+    left, right = pair()
+    patch_mask = torch.rand(2, 4, 6) < 0.9
+    model(left, right, patch_mask).square().mean().backward()
+    assert [name for name, p in model.named_parameters()
+            if p.grad is None or not p.grad.any()] == []
+
+
+def test_hidden_patches_do_not_leak_into_the_reconstruction():
+    torch.manual_seed(0)
+    model = build_reconstruction(TINY).eval()
+    left, right = pair(batch=1)
+    patch_mask = torch.zeros(1, 4, 6, dtype=torch.bool)
+    patch_mask[0, 1, 2] = True
+    changed = left.clone()
+    changed[:, :, 16:32, 32:48] = torch.rand(1, 3, 16, 16)
+    with torch.inference_mode():
+        assert torch.equal(model(left, right, patch_mask), model(changed, right, patch_mask))
+        assert not torch.equal(model(left, right, patch_mask), model(left, right, ~patch_mask))
+
+
+def test_left_only_ignores_the_right_image_and_stereo_does_not():
+    torch.manual_seed(0)
+    model = build_reconstruction(TINY).eval()
+    left, right = pair(batch=1)
+    patch_mask = torch.rand(1, 4, 6) < 0.9
+    other = torch.rand_like(right)
+    with torch.inference_mode():
+        assert torch.equal(model(left, right, patch_mask, left_only=True),
+                           model(left, other, patch_mask, left_only=True))
+        assert not torch.allclose(model(left, right, patch_mask), model(left, other, patch_mask))
+
+
+def test_another_right_image_changes_the_disparity():
+    torch.manual_seed(0)
+    model = build_model(TINY).eval()
+    left, right = pair()
+    with torch.inference_mode():
+        difference = model(left, right).disparity - model(left, right.flip(0)).disparity
+    assert difference.abs().mean() > 1e-3
+
+
+@pytest.mark.parametrize('height, width', [(32, 32), (64, 160), (96, 128)])
+def test_any_multiple_of_32_works(height, width):
+    model = build_model(TINY).eval()
+    with torch.inference_mode():
+        output = model(*pair(height, width, 1))
+    assert output.disparity.shape == output.log_scale.shape == (1, 1, height, width)
+    assert output.disparity.min() >= 0
+
+
+@pytest.mark.parametrize('left, right, message', [
+    ((1, 3, 64, 90), (1, 3, 64, 90), 'multiples of 32, got 64x90'),
+    ((1, 3, 64, 96), (1, 3, 64, 64), 'left is .* but right is'),
+])
+def test_wrong_sizes_are_refused(left, right, message):
+    with pytest.raises(ValueError, match=message):
+        build_model(TINY)(torch.rand(left), torch.rand(right))
+
+
+def test_a_shifted_pair_is_matched_after_overfitting():
+    """A few hundred steps on shifted noise: the network must find the shift of new noise."""
+    torch.manual_seed(0)
+    model = build_model(TINY)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+
+    def shifted(d):
+        wide = torch.nn.functional.interpolate(torch.rand(2, 3, 16, 40), scale_factor=4,
+                                               mode='bilinear')
+        return wide[..., 32:128], wide[..., 32 + d:128 + d]
+
+    generator = torch.Generator().manual_seed(1)
+    for _ in range(250):
+        d = int(torch.randint(4, 29, (), generator=generator))
+        left, right = shifted(d)
+        target = torch.full((2, 1, 64, 96), float(d))
+        visible = torch.arange(96).expand(2, 1, 64, 96) >= d
+        loss = sum(disparity_losses(model(left, right), target, visible, ~visible).values())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    model.eval()
+    for d in (8, 20):
+        with torch.inference_mode():
+            found = model(*shifted(d)).disparity[..., d + 8:]
+        assert (found - d).abs().mean() < 1.5, f'shift {d} read as {found.mean():.1f}'
+
+
+@pytest.mark.parametrize('name, limit', [('nano', 10), ('small', 50), ('base', 120)])
+def test_sizes_stay_within_their_budget(name, limit):
+    from torch.utils.flop_counter import FlopCounterMode
+    model = build_model(SIZES[name]).eval()
+    image = torch.rand(1, 3, 480, 640)
+    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        model(image, image)
+    assert counter.get_total_flops() <= limit * 1e9
+
+
+def test_checkpoint_round_trip_gives_the_same_output(tmp_path):
+    torch.manual_seed(0)
+    model = build_model(TINY).eval()
+    path = tmp_path / 'a.safetensors'
+    save_checkpoint(path, model.state_dict(), TINY, half=False, steps='12')
+    loaded, config, notes = load_checkpoint(path)
+    left, right = pair()
+    with torch.inference_mode():
+        assert torch.equal(loaded(left, right).disparity, model(left, right).disparity)
+    assert config == TINY
+    assert notes == {'steps': '12'}
+
+
+def test_half_precision_weights_stay_close(tmp_path):
+    torch.manual_seed(0)
+    model = build_model(TINY).eval()
+    save_checkpoint(tmp_path / 'a.safetensors', model.state_dict(), TINY)
+    state, _, _ = read_checkpoint(tmp_path / 'a.safetensors')
+    for name, value in model.state_dict().items():
+        torch.testing.assert_close(state[name], value, atol=1e-3, rtol=1e-3)
+
+
+def test_foreign_and_broken_checkpoints_are_refused(tmp_path):
+    from safetensors.torch import save_file
+    with pytest.raises(FileNotFoundError, match='no checkpoint'):
+        load_checkpoint(tmp_path / 'none.safetensors')
+    (tmp_path / 'text.safetensors').write_text('hello')
+    with pytest.raises(ValueError, match='not a readable .safetensors file'):
+        load_checkpoint(tmp_path / 'text.safetensors')
+    save_file({'x': torch.zeros(1)}, tmp_path / 'foreign.safetensors')
+    with pytest.raises(ValueError, match='was not written by svp_ros'):
+        load_checkpoint(tmp_path / 'foreign.safetensors')
+    save_checkpoint(tmp_path / 'other.safetensors', build_reconstruction(TINY).state_dict(), TINY)
+    with pytest.raises(ValueError, match='no disparity network'):
+        load_checkpoint(tmp_path / 'other.safetensors')
+
+
+@pytest.mark.parametrize('values, message', [
+    ({'channels': (8, 8, 16, 30), 'heads': 4}, 'not a multiple of heads'),
+    ({'channels': (8, 8, 16)}, 'need 4 entries'),
+    ({'max_disparity': 100}, 'multiple of 16, got 100'),
+])
+def test_impossible_architectures_are_refused(values, message):
+    with pytest.raises(ValueError, match=message):
+        NetworkConfig(**values)
