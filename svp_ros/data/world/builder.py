@@ -6,7 +6,7 @@ import numpy as np
 
 from svp_ros.data.world.config import WorldConfig
 from svp_ros.data.world.scene import (Kind, LabelledBox, Material, Primitive, log_uniform,
-                                      random_rotation)
+                                      random_rotation, rotation_xyz)
 from svp_ros.data.world.textures import SIZE
 
 SURFACES = ('noise', 'noise', 'blob', 'pattern', 'pattern', 'speckle', 'figure', 'text')
@@ -116,3 +116,41 @@ class SceneBuilder:
         else:
             material = self.material(depth)
         self.add(kind, centre, half, material, rotation, taper, instance)
+
+    def frame(self, position: Sequence[float], yaw: float, instance: int = 0,
+              velocity: Sequence[float] = (0.0, 0.0, 0.0)) -> 'Frame':
+        """Return axes at `position` turned by `yaw`, in which the parts of a thing are added."""
+        return Frame(self, np.asarray(position, float), yaw, instance, velocity)
+
+
+class Frame:
+    """Adds the parts of one thing: x forward, y down, z to its right, origin on the ground."""
+
+    def __init__(self, builder: SceneBuilder, position: np.ndarray, yaw: float, instance: int,
+                 velocity: Sequence[float]):
+        self.builder, self.position, self.yaw = builder, position, yaw
+        self.instance, self.velocity = instance, np.asarray(velocity, float)
+        self.axes = rotation_xyz(0, yaw, 0)
+
+    def add(self, kind: Kind, centre: Sequence[float], half: Sequence[float], material: Material,
+            rotation: np.ndarray = IDENTITY, taper: tuple[float, float] = (0.0, 0.0)) -> None:
+        """Add a part at `centre` in the axes of this frame."""
+        self.builder.add(kind, self.position + self.axes @ centre, half, material,
+                         self.axes @ rotation, taper, self.instance, self.velocity)
+
+    def bar(self, start: Sequence[float], end: Sequence[float], radius: float,
+            material: Material) -> None:
+        """Add a round bar between two points."""
+        start, end = np.asarray(start, float), np.asarray(end, float)
+        length = np.linalg.norm(end - start)
+        y = (end - start) / length
+        x = np.cross(y, (0.0, 0.0, 1.0) if abs(y[2]) < 0.9 else (1.0, 0.0, 0.0))
+        x /= np.linalg.norm(x)
+        self.add(Kind.CYLINDER, (start + end) / 2, (radius, length / 2, radius), material,
+                 np.stack([x, y, np.cross(x, y)], 1))
+
+    def label(self, name: str, size: tuple[float, float, float]) -> None:
+        """Give the thing a 3D box of (l, h, w) that stands on the ground."""
+        centre = self.position - (0, size[1] / 2, 0)
+        self.builder.boxes.append(LabelledBox(name, centre, size, self.yaw, self.instance,
+                                              self.velocity))

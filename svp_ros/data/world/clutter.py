@@ -7,10 +7,9 @@ from svp_ros.data.world.scene import Kind, Light, log_uniform, rotation_xyz
 from svp_ros.geometry import StereoCamera
 
 
-def build_clutter(builder: SceneBuilder, camera: StereoCamera, max_disparity: float) -> Light:
+def build_clutter(builder: SceneBuilder, camera: StereoCamera, nearest: float) -> Light:
     """Random primitives in front of a wall, a room or the sky."""
     rng, config = builder.rng, builder.config
-    nearest = camera.fx * camera.baseline / (max_disparity * camera.width)
     back = nearest * log_uniform(rng, 2.0, 12.0)
     if rng.random() < 0.85:
         _backdrop(builder, camera, back)
@@ -24,10 +23,9 @@ def build_clutter(builder: SceneBuilder, camera: StereoCamera, max_disparity: fl
     return _lamp(rng, back)
 
 
-def build_table(builder: SceneBuilder, camera: StereoCamera, max_disparity: float) -> Light:
+def build_table(builder: SceneBuilder, camera: StereoCamera, nearest: float) -> Light:
     """Large, close, often blank things before a near backdrop, as on a photographer's table."""
     rng, config = builder.rng, builder.config
-    nearest = camera.fx * camera.baseline / (max_disparity * camera.width)
     back = nearest * log_uniform(rng, 1.6, 4.0)
     _backdrop(builder, camera, back)
     floor = None

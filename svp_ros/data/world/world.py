@@ -13,7 +13,9 @@ from svp_ros.data.world.clutter import build_clutter, build_table
 from svp_ros.data.world.config import WorldConfig
 from svp_ros.data.world.effects import apply_effects
 from svp_ros.data.world.render import render
+from svp_ros.data.world.rooms import build_room
 from svp_ros.data.world.scene import Pose, Scene, log_uniform
+from svp_ros.data.world.streets import build_street
 from svp_ros.data.world.textures import make_texture_bank
 from svp_ros.geometry import StereoCamera
 
@@ -81,8 +83,8 @@ class World:
             generator = torch.Generator(self.device).manual_seed(seed)
             colours = apply_effects(colours, self.config, generator)
         left, right = colours.clamp(0, 1).chunk(2)
-        boxes = [Boxes3D(np.zeros((0, 7), np.float32), [], np.zeros(0, np.int64))
-                 for _ in scenes]
+        boxes = [self._boxes(scene, instance)
+                 for scene, instance in zip(scenes, truth.instance)]
         return StereoSample(left, right, truth.disparity, truth.disparity_right, truth.occluded,
                             truth.instance, boxes, [scene.camera for scene in scenes])
 
@@ -92,13 +94,40 @@ class World:
         if kind is None:
             weights = np.array([getattr(config, name) for name in KINDS])
             kind = str(rng.choice(KINDS, p=weights / weights.sum()))
-        fx = log_uniform(rng, *config.focal_length) * width
-        camera = StereoCamera(fx, fx * log_uniform(rng, *config.pixel_aspect), (width - 1) / 2,
-                              (height - 1) / 2, log_uniform(rng, 0.05, 0.5), width, height)
+        street = kind == 'street'
+        fx = width * log_uniform(rng, *(config.street_focal_length if street
+                                        else config.focal_length))
+        fy = fx * log_uniform(rng, *(config.street_pixel_aspect if street
+                                     else config.pixel_aspect))
+        cy = (height - 1) / 2 + rng.uniform(-0.1, 0.1) * height
         builder = SceneBuilder(rng, self.textures.groups, config, fx)
-        build = build_table if kind == 'table' else build_clutter
-        light = build(builder, camera, log_uniform(rng, *config.max_disparity))
-        return Scene(builder.primitives, light, camera, Pose(), builder.boxes)
+        pose = Pose()
+        if street:
+            baseline = rng.uniform(*config.street_baseline)
+            light, pose = build_street(builder)
+        else:
+            nearest = rng.uniform(0.5, 1.5)
+            baseline = nearest * log_uniform(rng, *config.max_disparity) * width / fx
+        camera = StereoCamera(fx, fy, (width - 1) / 2, cy, baseline, width, height)
+        if kind == 'room':
+            light, pose = build_room(builder, nearest)
+        elif not street:
+            light = (build_table if kind == 'table' else build_clutter)(builder, camera, nearest)
+        return Scene(builder.primitives, light, camera, pose, builder.boxes)
+
+    def _boxes(self, scene: Scene, instance: Tensor) -> Boxes3D:
+        """Return the boxes of things that are seen, in the camera's frame."""
+        seen = set(instance.unique().tolist())
+        boxes = [box for box in scene.boxes if box.instance in seen]
+        to_camera = scene.pose.rotation.T
+        box3d = np.zeros((len(boxes), 7), np.float32)
+        for row, box in zip(box3d, boxes):
+            heading = to_camera @ (np.cos(box.yaw), 0, -np.sin(box.yaw))
+            row[:3] = to_camera @ (box.centre - scene.pose.position)
+            row[3:6] = box.size
+            row[6] = np.arctan2(-heading[2], heading[0])
+        return Boxes3D(box3d, [box.label for box in boxes],
+                       np.array([box.instance for box in boxes], np.int64))
 
 
 def _check(batch: int, height: int, width: int, kind: Optional[str]) -> None:

@@ -1,0 +1,219 @@
+"""Streets: a road with kerbs and lane marks, houses, trees, poles, traffic and people."""
+
+import numpy as np
+
+from svp_ros.data.world.builder import SceneBuilder
+from svp_ros.data.world.objects import (add_car, add_cyclist, add_pedestrian, add_pole, add_tree,
+                                        add_truck)
+from svp_ros.data.world.scene import Kind, Light, Pose, log_uniform, rotation_xyz
+
+FLAT = rotation_xyz(np.pi / 2)  # card on the ground: u to the right, v forward or back
+FAR = 140.0  # metres
+FORWARD, BACKWARD = -np.pi / 2, np.pi / 2  # yaw along +z and -z
+
+
+def build_street(builder: SceneBuilder) -> tuple[Light, Pose]:
+    """Add a straight street along +z; the camera drives in the right lane."""
+    rng, config = builder.rng, builder.config
+    road = rng.uniform(3.0, 6.5)  # half width
+    _add_road(builder, road)
+    for side in (-1, 1):
+        _add_side(builder, side, road)
+    _add_traffic(builder, road)
+    height = rng.uniform(*config.street_camera_height)
+    pitch = np.radians(rng.uniform(*config.street_pitch_degrees))
+    yaw = rng.normal(0, 0.03) if rng.random() < 0.8 else rng.normal(0, 0.3)
+    roll = rng.normal(0, 0.006)
+    position = np.array([rng.uniform(0.2, 0.6) * road, -height, 0.0])
+    return _daylight(builder), Pose(position, rotation_xyz(pitch, yaw, roll))
+
+
+def _add_road(builder: SceneBuilder, road: float) -> None:
+    rng = builder.rng
+    green = rng.random() < 0.5
+    verge = builder.material(8, 'speckle' if not green else 'leaf', plain=rng.uniform(0, 0.5),
+                             gloss=0, metres=rng.uniform(2, 6))
+    builder.add(Kind.CARD, (0, 0.02, 60), (250, 250, 0), verge, FLAT)
+    asphalt = builder.material(8, str(rng.choice(['speckle', 'speckle', 'noise', 'photo'])),
+                               plain=rng.uniform(0.2, 0.9), gloss=0,
+                               metres=rng.uniform(3, 8), tint=rng.uniform(0.5, 1.0) * np.ones(3))
+    builder.add(Kind.CARD, (0, 0, 60), (road, 200, 0), asphalt, FLAT)
+    if rng.random() < 0.4:  # a side street
+        z = rng.uniform(12, 50)
+        builder.add(Kind.CARD, (0, 0.01, z), (60, rng.uniform(3, 5), 0), asphalt, FLAT)
+    lines = [(0.0, True)] if rng.random() < 0.8 else []
+    if rng.random() < 0.6:
+        lines += [(-road + 0.25, False), (road - 0.25, False)]
+    if road > 5:
+        lines += [(-road / 2, True), (road / 2, True)]
+    for x, dashed in lines:
+        half = (rng.uniform(0.05, 0.1), 60)
+        if dashed:
+            material = builder.fitted('mark', half, (0.3, 60 / rng.uniform(3, 9)))
+            builder.add(Kind.CUTOUT, (x, -0.008, 58), (*half, 0), material, FLAT)
+        else:
+            builder.add(Kind.CARD, (x, -0.008, 58), (*half, 0),
+                        builder.material(8, 'noise', 0.8, tint=(1.4,) * 3), FLAT)
+    if rng.random() < 0.3:  # a crossing
+        half = (road, rng.uniform(1, 2))
+        bars = builder.fitted('mark', half, (0.4, road / 1.0))
+        builder.add(Kind.CUTOUT, (0, -0.009, rng.uniform(8, 30)), (half[1], half[0], 0),
+                    builder.fitted('mark', (half[1], half[0]), (0.5, 2 * road)), FLAT @
+                    rotation_xyz(roll=np.pi / 2))
+        del bars
+    for _ in range(rng.integers(0, 5)):  # shadows of trees and patches of tar
+        size = rng.uniform(0.8, 4, 2)
+        tint = rng.uniform(0.1, 0.5) * np.ones(3)
+        builder.add(Kind.CUTOUT, (rng.uniform(-road, road), -0.006, rng.uniform(4, 40)),
+                    (*size, 0), builder.fitted('leaf', size, tint=tint, plain=0.7), FLAT)
+
+
+def _add_side(builder: SceneBuilder, side: int, road: float) -> None:
+    """Pavement, then a row of houses, hedges, fences or trees."""
+    rng = builder.rng
+    pavement = rng.uniform(1, 4) if rng.random() < 0.8 else 0
+    if pavement:
+        slabs = builder.material(8, str(rng.choice(['speckle', 'pattern', 'photo'])),
+                                 plain=rng.uniform(0.2, 0.8), gloss=0, metres=rng.uniform(2, 4),
+                                 tint=rng.uniform(0.6, 1.2) * np.ones(3))
+        builder.add(Kind.BOX, (side * (road + pavement / 2), 0, 60), (pavement / 2, 0.12, 200),
+                    slabs)
+    edge = road + pavement
+    line = edge + (rng.uniform(0, 2) if rng.random() < 0.5 else rng.uniform(2, 12))
+    z = rng.uniform(-6, 6)
+    while z < FAR:
+        length = rng.uniform(7, 22)
+        choice = rng.random()
+        if choice < 0.5:
+            _add_house(builder, side, line + rng.uniform(0, 2), z, length)
+        elif choice < 0.65:
+            _add_hedge(builder, side, line, z, length)
+        elif choice < 0.85:
+            _add_wood(builder, side, line, z, length)
+        elif choice < 0.95:
+            _add_fence(builder, side, edge + 0.2, z, length)
+        z += length + (rng.uniform(0, 3) if rng.random() < 0.7 else rng.uniform(3, 15))
+        if rng.random() < 0.35 and z < 40:
+            _add_fence(builder, side, edge + 0.3, z - length, length)
+    spacing = rng.uniform(7, 25)
+    for z in np.arange(rng.uniform(3, 15), 60, spacing):
+        position = (side * (road + 0.4), 0, z + rng.normal(0, 0.5))
+        if rng.random() < 0.5:
+            add_pole(builder, position, 0 if side < 0 else np.pi)
+        elif z < 45:
+            add_tree(builder, position)
+    if rng.random() < 0.3:
+        metal = builder.material(10, 'noise', 0.9, tint=(0.15,) * 3)
+        frame = builder.frame((side * (road + 0.4), 0, 0), 0)
+        for _ in range(rng.integers(1, 4)):
+            height = rng.uniform(5, 8)
+            frame.bar((rng.normal(0, 0.3), -height, -2), (rng.normal(0, 0.3), -height, 80), 0.02,
+                      metal)
+
+
+def _add_house(builder: SceneBuilder, side: int, line: float, z: float, length: float) -> None:
+    rng = builder.rng
+    depth, height = rng.uniform(6, 12), rng.uniform(3.5, 14)
+    centre = np.array([side * (line + depth / 2), -height / 2, z + length / 2])
+    wall = builder.material(20, 'facade', plain=rng.uniform(0, 0.3), spread=0.12, gloss=0,
+                            metres=rng.uniform(3, 7))
+    builder.add(Kind.BOX, centre, (depth / 2, height / 2, length / 2), wall)
+    if rng.random() < 0.6:
+        roof = rng.uniform(1, 4)
+        tiles = builder.material(20, str(rng.choice(['pattern', 'speckle'])), rng.uniform(0.2, 0.9),
+                                 tint=rng.uniform(0.3, 1) * np.array([1, 0.65, 0.55]), gloss=0)
+        builder.add(Kind.BOX, centre - (0, height / 2 + roof / 2, 0),
+                    (depth / 2 + 0.4, roof / 2, length / 2 + 0.3), tiles, taper=(1.0, 0.0))
+    for _ in range(rng.integers(0, 4)):  # doors, shop windows, balconies, signs
+        wide, tall = rng.uniform(0.4, 1.5), rng.uniform(0.4, 1.2)
+        level = tall if rng.random() < 0.5 else rng.uniform(0, height - tall)
+        builder.add(Kind.BOX, (side * line, -max(level, tall), z + rng.uniform(0, length)),
+                    (rng.uniform(0.03, 0.5), tall, wide), builder.material(15))
+
+
+def _add_hedge(builder: SceneBuilder, side: int, line: float, z: float, length: float) -> None:
+    rng = builder.rng
+    height = rng.uniform(0.5, 1.3)
+    leaves = builder.material(10, 'leaf', 0, metres=rng.uniform(0.8, 2), gloss=0,
+                              tint=builder.tint(0.15))
+    builder.add(Kind.BOX, (side * (line + 0.4), -height, z + length / 2),
+                (rng.uniform(0.3, 0.8), height, length / 2), leaves, taper=(0.2, 0.05))
+    for _ in range(3):
+        size = rng.uniform(0.6, 1.4)
+        builder.add(Kind.CUTOUT, (side * (line - 0.1), -height * rng.uniform(0.8, 1.8),
+                                  z + rng.uniform(0, length)), (size, size, 0),
+                    builder.fitted('leaf', (size, size)), rotation_xyz(0, rng.uniform(-3, 3)))
+
+
+def _add_wood(builder: SceneBuilder, side: int, line: float, z: float, length: float) -> None:
+    """A few trees before a dark green mass."""
+    rng = builder.rng
+    leaves = builder.material(20, 'leaf', rng.uniform(0, 0.3), metres=rng.uniform(2, 5), gloss=0,
+                              tint=rng.uniform(0.5, 1.0) * np.ones(3))
+    for _ in range(2):
+        size = rng.uniform(0.3, 0.6, 3) * length
+        size[1] = rng.uniform(2, 6)
+        builder.add(Kind.ELLIPSOID, (side * (line + 5 + size[0]), -size[1] * 0.7,
+                                     z + rng.uniform(0, length)), size, leaves)
+    if z < 60:
+        for _ in range(rng.integers(1, 4)):
+            add_tree(builder, (side * (line + rng.uniform(0, 4)), 0, z + rng.uniform(0, length)))
+
+
+def _add_fence(builder: SceneBuilder, side: int, x: float, z: float, length: float) -> None:
+    rng = builder.rng
+    height = rng.uniform(0.4, 0.9)
+    if rng.random() < 0.3:
+        builder.add(Kind.BOX, (side * x, -height, z + length / 2), (0.1, height, length / 2),
+                    builder.material(10, metres=rng.uniform(1, 3), gloss=0))
+        return
+    pattern = builder.fitted('fence', (length / 2, height), (length / rng.uniform(1, 3), 1))
+    builder.add(Kind.CUTOUT, (side * x, -height, z + length / 2), (length / 2, height, 0),
+                pattern, rotation_xyz(0, np.pi / 2))
+
+
+def _add_traffic(builder: SceneBuilder, road: float) -> None:
+    rng = builder.rng
+    for side in (-1, 1):
+        if rng.random() < 0.6:  # parked cars
+            z = rng.uniform(3, 20)
+            for _ in range(rng.integers(1, 5)):
+                z += 4.7
+                if rng.random() < 0.75:
+                    add_car(builder, (side * (road - 0.9), 0, z),
+                            rng.choice([FORWARD, BACKWARD]) + rng.normal(0, 0.04))
+                z += rng.choice([0.3, rng.uniform(0, 10)])
+    for lane, heading in ((0.4, FORWARD), (-0.45, BACKWARD)):
+        z = log_uniform(rng, 7, 30)
+        for _ in range(rng.integers(0, 3)):
+            add = add_car if rng.random() < 0.85 else add_truck
+            speed = rng.uniform(4, 14) * (1 if heading == FORWARD else -1)
+            add(builder, (lane * road, 0, z), heading + rng.normal(0, 0.03), (0, 0, speed))
+            z += rng.uniform(9, 30)
+    if rng.random() < 0.25:  # crossing traffic
+        add_car(builder, (rng.uniform(-8, 8), 0, rng.uniform(12, 35)), rng.uniform(-3.1, 3.1))
+    for _ in range(rng.integers(0, 5)):
+        side = rng.choice([-1, 1])
+        x = side * (road + rng.uniform(0.3, 2)) if rng.random() < 0.75 else rng.uniform(-road, road)
+        yaw = rng.choice([FORWARD, BACKWARD, rng.uniform(-3.1, 3.1)])
+        speed = rng.uniform(0, 1.6)
+        add_pedestrian(builder, (x, 0, log_uniform(rng, 5, 35)), yaw,
+                       (speed * np.cos(yaw), 0, -speed * np.sin(yaw)))
+    for _ in range(rng.integers(0, 3)):
+        x = rng.choice([-1, 1]) * road * rng.uniform(0.3, 1.2)
+        yaw = rng.choice([FORWARD, BACKWARD]) + rng.normal(0, 0.2)
+        speed = rng.uniform(2, 6)
+        add_cyclist(builder, (x, 0, log_uniform(rng, 5, 35)), yaw,
+                    (speed * np.cos(yaw), 0, -speed * np.sin(yaw)))
+
+
+def _daylight(builder: SceneBuilder) -> Light:
+    rng = builder.rng
+    elevation, azimuth = rng.uniform(0.25, 1.3), rng.uniform(-np.pi, np.pi)
+    direction = np.array([np.cos(elevation) * np.sin(azimuth), -np.sin(elevation),
+                          np.cos(elevation) * np.cos(azimuth)])
+    horizon = np.array([0.85, 0.9, 0.97]) * rng.uniform(0.7, 1.3)
+    zenith = np.array([rng.uniform(0.25, 0.9), rng.uniform(0.55, 0.95), 1.0]) * rng.uniform(0.6, 1)
+    haze = log_uniform(rng, 1e-4, 8e-3)
+    return Light(1e4 * direction, rng.uniform(0.3, 0.8), np.array([1.05, 1.0, 0.95]), np.inf,
+                 haze, (horizon, zenith), builder.texture('noise'))
