@@ -75,19 +75,6 @@ def write_pfm(path: PathLike, values: np.ndarray) -> None:
     Path(path).write_bytes(header + values[::-1].astype('<f4').tobytes())
 
 
-def write_kitti_disparity(path: PathLike, disparity: np.ndarray, valid: np.ndarray) -> None:
-    """Write a disparity map as KITTI's 16-bit PNG: disparity * 256, 0 = no ground truth.
-
-    Raises:
-        ValueError: If a valid disparity does not fit into 1/256 .. 65535/256 px.
-    """
-    scaled = np.round(np.where(valid, disparity, 0) * 256.0)
-    if (valid & ((scaled < 1) | (scaled > 65535))).any():
-        raise ValueError('a KITTI disparity PNG holds 0.004 to 255.99 px, '
-                         f'got {disparity[valid].min():g} to {disparity[valid].max():g} px')
-    _encode(path, scaled.astype(np.uint16))
-
-
 def read_disparity(path: PathLike) -> tuple[np.ndarray, np.ndarray]:
     """Read ground-truth disparity from a PFM or a KITTI 16-bit PNG.
 

@@ -88,19 +88,22 @@ def main(argv: Optional[list[str]] = None) -> int:
     parser = argparse.ArgumentParser(
         'svp render', description=__doc__.partition(': ')[2].strip())
     parser.add_argument('--out', type=Path, required=True, help='folder or bag to create')
-    parser.add_argument('--count', type=int, default=10, help='scenes, or frames of a bag; %(default)s')
+    parser.add_argument('--count', type=int, default=10,
+                        help='scenes, or frames of a bag (default: %(default)s)')
     parser.add_argument('--kind', choices=KINDS, default='mixed',
-                        help='what the scenes show; %(default)s')
+                        help='what the scenes show (default: %(default)s)')
     parser.add_argument('--size', type=parse_size, default='480x640', metavar='HxW',
-                        help='height and width of the images; %(default)s')
+                        help='height and width of the images (default: %(default)s)')
     parser.add_argument('--seed', type=int, default=0,
-                        help='other seeds give other scenes; %(default)s')
+                        help='other seeds give other scenes (default: %(default)s)')
     parser.add_argument('--format', choices=('folder', 'mcap', 'sqlite3'), default='folder',
-                        help='a folder, or a rosbag2 in one of its storages; %(default)s')
-    parser.add_argument('--rate', type=float, default=10.0, help='frames per second of a bag; %(default)s')
+                        help='a folder or a rosbag2 (default: %(default)s)')
+    parser.add_argument('--rate', type=float, default=10.0,
+                        help='frames per second of a bag (default: %(default)s)')
     parser.add_argument('--photographs', type=Path,
                         help="folder of photographs for textures instead of scikit-image's")
-    parser.add_argument('--device', default='cpu', help='cpu, cuda or cuda:N; %(default)s')
+    parser.add_argument('--device', default='cpu',
+                        help='cpu, cuda or cuda:N (default: %(default)s)')
     parser.add_argument('--preview', type=Path,
                         help=f'also write a picture of the first {PREVIEW_ROWS} pairs')
     parser.add_argument('--config', type=Path, metavar='FILE',

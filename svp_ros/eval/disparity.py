@@ -131,11 +131,12 @@ def main(argv: Optional[list[str]] = None) -> int:
         'svp evaluate disparity', description=__doc__.split('\n\n')[1])
     parser.add_argument('--data', type=Path, required=True,
                         help='folder with [<set>/]<scene>/{left,right}.png|jpg and disp.pfm')
-    parser.add_argument('--model', default='nano', 
-                        help='name in models/ or a .safetensors file; %(default)s')
-    parser.add_argument('--device', default='auto', help='auto, cpu, cuda or cuda:N; %(default)s')
+    parser.add_argument('--model', default='nano',
+                        help='name in models/ or a .safetensors file (default: %(default)s)')
+    parser.add_argument('--device', default='auto',
+                        help='auto, cpu, cuda or cuda:N (default: %(default)s)')
     parser.add_argument('--network-size', type=parse_size, default='480x640', metavar='HxW',
-                        help='the images are resized to this; %(default)s')
+                        help='the images are resized to this (default: %(default)s)')
     parser.add_argument('--no-sgbm', action='store_true', help='leave the baseline out')
     parser.add_argument('--out', type=Path,
                         help='also write metrics.json, report.html and pictures into this folder')
