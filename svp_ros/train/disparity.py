@@ -28,7 +28,7 @@ from svp_ros.train.loop import LoopConfig, TrainingRun
 log = logging.getLogger(__name__)
 
 VALIDATION_SEED = 2 ** 31 - 1  # never drawn by training
-VALIDATION_PAIRS = 64
+PAIRS_PER_VALIDATION_BATCH = 4
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,7 @@ class DisparityTraining:
         start: checkpoint (path or name in models/) whose weights are the start; None: fresh.
         seed: seed of weights, world and augmentation.
         precision: Fabric's: 32-true, bf16-mixed, 16-mixed.
+        validation_pairs: fixed world pairs that every validation scores.
         stream: data.
         loop: optimisation.
     """
@@ -48,11 +49,15 @@ class DisparityTraining:
     start: Optional[str] = None
     seed: int = 0
     precision: str = 'bf16-mixed'
+    validation_pairs: int = 64
     stream: StreamConfig = field(default_factory=StreamConfig)
     loop: LoopConfig = field(default_factory=LoopConfig)
 
     def __post_init__(self):
         get_size(self.size)
+        if self.validation_pairs < PAIRS_PER_VALIDATION_BATCH:
+            raise ValueError(f'validation_pairs must be at least {PAIRS_PER_VALIDATION_BATCH}, '
+                             f'got {self.validation_pairs}')
 
 
 class Validation:
@@ -62,8 +67,9 @@ class Validation:
                  device: torch.device):
         c = config.stream
         world = World(WorldConfig(), c.photographs)
-        self.samples = [world.sample(VALIDATION_SEED - i, 4, c.height, c.width)
-                        for i in range(VALIDATION_PAIRS // 4)]
+        self.samples = [
+            world.sample(VALIDATION_SEED - i, PAIRS_PER_VALIDATION_BATCH, c.height, c.width)
+            for i in range(config.validation_pairs // PAIRS_PER_VALIDATION_BATCH)]
         self.model = build_model(network).to(device).eval()
         self.network = network
         self.folder = folder

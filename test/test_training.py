@@ -1,0 +1,169 @@
+import os
+from pathlib import Path
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+import yaml
+
+from svp_ros.model.build import build_model, load_checkpoint, NetworkConfig, save_checkpoint
+from svp_ros.predictor import StereoPredictor
+from svp_ros.train.disparity import main
+from svp_ros.train.losses import at_stride, masked_mean, matching_loss
+from svp_ros.train.loop import NonFiniteLossError, WeightAverage
+
+FAST = {
+    'size': 'nano', 'precision': '32-true', 'validation_pairs': 4,
+    'stream': {'height': 64, 'width': 96, 'render_height': 64, 'render_width': 96, 'batch': 1,
+               'pairs': 8},
+    'loop': {'steps': 12, 'validate_every': 12, 'log_every': 1, 'save_every_s': 0.0}}
+
+
+@pytest.fixture
+def config(tmp_path):
+    path = tmp_path / 'fast.yaml'
+    path.write_text(yaml.safe_dump(FAST))
+    return path
+
+
+def start(config: Path, out: Path, *more: str) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, '-m', 'svp_ros', 'finetune', 'disparity', '--config', str(config),
+         '--out', str(out), '--accelerator', 'cpu', '--workers', '0',
+         '--cache', str(out.parent / 'cache'), *more],
+        env={**os.environ, 'OMP_NUM_THREADS': '1'}, stderr=subprocess.PIPE, text=True)
+
+
+def test_a_killed_run_continues_bit_exactly(config, tmp_path):
+    whole = start(config, tmp_path / 'whole')
+    assert whole.wait(180) == 0, whole.stderr.read()
+
+    killed = start(config, tmp_path / 'killed')
+    log = tmp_path / 'killed' / 'train.csv'
+    deadline = time.monotonic() + 120
+    while not log.exists() or len(log.read_text().splitlines()) < 5:
+        assert killed.poll() is None and time.monotonic() < deadline, 'no five steps in time'
+        time.sleep(0.01)
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    step = torch.load(tmp_path / 'killed' / 'last.pt', weights_only=True)['step']
+    assert 0 < step < 12
+
+    resumed = start(config, tmp_path / 'killed', '--resume')
+    assert resumed.wait(180) == 0, resumed.stderr.read()
+    a, b = (torch.load(tmp_path / name / 'last.pt', weights_only=True)
+            for name in ('whole', 'killed'))
+    assert a['step'] == b['step'] == 12
+    for part in ('model', 'average'):
+        assert all(torch.equal(a[part][name], b[part][name]) for name in a[part])
+    moments = [torch.cat([s['exp_avg'].flatten() for s in x['optimizer']['state'].values()])
+               for x in (a, b)]
+    assert torch.equal(*moments)
+
+    folder = tmp_path / 'whole'
+    assert {'config.yaml', 'commit', 'train.csv', 'validate.csv', 'validation.png',
+            'average.safetensors'} <= {p.name for p in folder.iterdir()}
+    assert list((folder / 'tensorboard').iterdir())
+    assert StereoPredictor.load(folder / 'average.safetensors').card['parameters'] > 1e6
+
+
+def test_a_finished_folder_is_not_overwritten(config, tmp_path):
+    (tmp_path / 'last.pt').touch()
+    with pytest.raises(ValueError, match='add --resume'):
+        main(['--config', str(config), '--out', str(tmp_path)])
+
+
+def test_resume_without_a_run_says_so(config, tmp_path):
+    with pytest.raises(FileNotFoundError, match='nothing to resume'):
+        main(['--config', str(config), '--out', str(tmp_path), '--resume',
+              '--accelerator', 'cpu'])
+
+
+@pytest.mark.parametrize('change, message', [
+    ({'sise': 'nano'}, 'unknown key "sise"'),
+    ({'size': 'huge'}, 'no network size "huge"; there are nano, small, base'),
+    ({'stream': {'height': 50}}, 'height must be a positive multiple of 32, got 50'),
+    ({'loop': {'steps': 'many'}}, "steps must be int, got 'many'"),
+])
+def test_wrong_settings_are_refused(tmp_path, change, message):
+    path = tmp_path / 'wrong.yaml'
+    path.write_text(yaml.safe_dump(change))
+    with pytest.raises(ValueError, match=message):
+        main(['--config', str(path), '--out', str(tmp_path / 'run')])
+
+
+def test_a_start_of_another_size_is_refused(tmp_path):
+    other = NetworkConfig(channels=(8, 8, 16, 32), heads=2)
+    save_checkpoint(tmp_path / 'other.safetensors', build_model(other).state_dict(), other)
+    path = tmp_path / 'start.yaml'
+    path.write_text(yaml.safe_dump({**FAST, 'start': str(tmp_path / 'other.safetensors')}))
+    with pytest.raises(ValueError, match='is no "nano" network'):
+        main(['--config', str(path), '--out', str(tmp_path / 'run'), '--accelerator', 'cpu'])
+
+
+def test_a_non_finite_loss_stops_the_run_and_keeps_the_checkpoint(config, tmp_path):
+    """A start with a NaN weight is what a diverged network looks like."""
+    model = build_model(NetworkConfig())
+    state = model.state_dict()
+    state['head.upsampling.bias'][0] = float('nan')
+    save_checkpoint(tmp_path / 'nan.safetensors', state, NetworkConfig())
+    path = tmp_path / 'nan.yaml'
+    path.write_text(yaml.safe_dump({**FAST, 'start': str(tmp_path / 'nan.safetensors')}))
+    with pytest.raises(NonFiniteLossError, match='loss is nan at step 1 .*lower learning_rate'):
+        main(['--config', str(path), '--out', str(tmp_path / 'run'), '--accelerator', 'cpu',
+              '--workers', '0'])
+
+
+def test_masked_mean_ignores_the_invalid():
+    values = torch.tensor([1.0, 5.0, 3.0])
+    assert masked_mean(values, torch.tensor([True, False, True])) == 2
+    assert masked_mean(values, torch.zeros(3, dtype=torch.bool)) == 0
+
+
+def test_at_stride_takes_cell_centres():
+    x = torch.arange(16.).view(1, 1, 4, 4)
+    assert torch.equal(at_stride(x, 2), x[..., 1::2, 1::2])
+
+
+def test_matching_loss_is_lowest_at_the_truth():
+    disparity = torch.full((1, 1, 1, 1), 3.25)
+    valid = torch.ones(1, 1, 1, 1, dtype=torch.bool)
+    levels = torch.arange(8.)
+
+    def loss(centre):
+        return matching_loss(-(levels - centre).abs().view(1, 8, 1, 1) * 4, disparity, valid)
+
+    assert loss(3.25) < loss(2) and loss(3.25) < loss(5)
+    exact = torch.full((1, 8, 1, 1), -50.0)
+    exact[0, 3], exact[0, 4] = torch.tensor(0.75).log(), torch.tensor(0.25).log()
+    # (0.75 * 0.75 + 0.25 * 0.25) of the probability lies where the truth is
+    assert loss_value(exact, disparity, valid) == pytest.approx(-torch.tensor(0.625).log().item(),
+                                                                abs=1e-4)
+
+
+def loss_value(logits, disparity, valid):
+    return matching_loss(logits, disparity, valid).item()
+
+
+def test_weight_average_follows_the_model():
+    model = torch.nn.Linear(1, 1)
+    with torch.no_grad():
+        model.weight.fill_(0)
+    average = WeightAverage(model, 0.9)
+    with torch.no_grad():
+        model.weight.fill_(1)
+    for step in range(1000):
+        average.update(model, step)
+    assert average.state['weight'].item() == pytest.approx(1, abs=1e-3)
+
+
+def test_averaged_weights_are_what_is_saved(config, tmp_path):
+    run = start(config, tmp_path / 'run')
+    assert run.wait(180) == 0, run.stderr.read()
+    state = torch.load(tmp_path / 'run' / 'last.pt', weights_only=True)['average']
+    model, _, _ = load_checkpoint(tmp_path / 'run' / 'average.safetensors')
+    for name, value in model.state_dict().items():
+        torch.testing.assert_close(value, state[name], atol=2e-3, rtol=2e-3)
