@@ -1,0 +1,268 @@
+"""Score what a node published (a recording) against the recording that was played to it.
+
+Disparities are compared in the convention of DisparityImage, x_left - x_right - (cx_left -
+cx_right). Only valid published pixels have an error; `density` and `coverage` say how many there
+are. The network's own guess at invalid pixels is not in the message and cannot be scored here.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+import re
+from typing import Optional, Union
+
+import cv2
+import numpy as np
+
+from svp_ros.data import bag_messages
+from svp_ros.data.bags import find_stereo_topics
+from svp_ros.data.rosbag2 import BagReader, RawMessage
+from svp_ros.eval.metrics import DisparityScore
+
+DEPTH_BANDS = (0.0, 2.0, 5.0, 10.0, 20.0, 40.0, 80.0)
+TRUTH_TOPIC = '/ground_truth/disparity'
+
+
+@dataclass(frozen=True)
+class ScoredFrame:
+    """One published frame beside its ground truth; all maps have the size of the truth.
+
+    Attributes:
+        index: number of the frame among the scored ones.
+        stamp: nanoseconds.
+        left: (H, W, 3) uint8 RGB or (H, W) uint8.
+        truth: (H, W) float32 disparity in pixels, NaN where unknown.
+        disparity: (H, W) float32 published disparity, NaN where invalid.
+        true_depth: (H, W) float32 metres, NaN where unknown, inf at infinity.
+        depth: (H, W) float32 published depth in metres, NaN where invalid.
+        confidence: (H, W) float32 in 0..1, or None if it was not recorded.
+    """
+
+    index: int
+    stamp: int
+    left: np.ndarray
+    truth: np.ndarray
+    disparity: np.ndarray
+    true_depth: np.ndarray
+    depth: np.ndarray
+    confidence: Optional[np.ndarray]
+
+
+class DepthScore:
+    """Pool depth errors, in metres and relative to the truth, overall and by range."""
+
+    def __init__(self, bands: Sequence[float] = DEPTH_BANDS):
+        self._edges = [*bands, np.inf]
+        self._sums = np.zeros((len(bands), 3))  # pixels, metres, relative
+
+    def update(self, depth: np.ndarray, truth: np.ndarray) -> None:
+        """Add one map of depth, metres; pixels that are not finite in both do not count."""
+        valid = np.isfinite(depth) & np.isfinite(truth)
+        truth = truth[valid].astype(np.float64)
+        error = np.abs(depth[valid] - truth)
+        band = np.digitize(truth, self._edges) - 1
+        for column, weights in enumerate((None, error, error / truth)):
+            self._sums[:, column] += np.bincount(band, weights, len(self._sums))
+
+    def result(self) -> dict:
+        """Return pixels, mean_abs_m and mean_abs_rel, and the same per band of true depth.
+
+        Raises:
+            ValueError: If nothing was added.
+        """
+        if not self._sums[:, 0].any():
+            raise ValueError('no pixel with published and true depth')
+        bands = [{'from_m': low, 'to_m': None if np.isinf(high) else high, **_means(sums)}
+                 for low, high, sums in zip(self._edges, self._edges[1:], self._sums, strict=False)
+                 if sums[0]]
+        return {**_means(self._sums.sum(axis=0)), 'bands': bands}
+
+
+def score_recording(played: Union[str, Path], recording: Union[str, Path],
+                    truth_topic: str = TRUTH_TOPIC, disparity_topic: Optional[str] = None,
+                    on_frame: Optional[Callable[[ScoredFrame], None]] = None) -> dict:
+    """Score a recording of a node's output.
+
+    Depth and confidence are read from the topics beside the disparity. Without a recorded depth
+    topic, depth is computed from the disparity message.
+
+    Args:
+        played: the recording with the images and ground-truth DisparityImages.
+        recording: what the node published meanwhile.
+        truth_topic: of the ground truth in `played`.
+        disparity_topic: of the node in `recording`; None takes the only DisparityImage topic.
+        on_frame: called with each frame that was published and has ground truth.
+
+    Returns:
+        `frames` (played, published, received, scored), `stamps` (equal, unknown, repeated),
+        `disparity` (epe, bad_n, d1, pixels, density, coverage), `depth`, `latency_ms` by stage
+        (p50, p95, p99, max, count), `received` by topic, `node` (last diagnostics).
+
+    Raises:
+        FileNotFoundError, ValueError: If a recording or topic is missing or unreadable, or if
+            there is nothing to score: "no data" never becomes a number.
+    """
+    with BagReader(played) as truth_bag, BagReader(recording) as bag:
+        left_topic = find_stereo_topics(truth_bag).left
+        truth_topic = truth_bag.resolve(truth_topic)
+        disparity_topic = (bag.resolve(disparity_topic) if disparity_topic
+                           else _only_disparity_topic(bag))
+        score, depth_score = DisparityScore(), DepthScore()
+        density, coverage, scored = [], [], 0
+        for frame in _join(truth_bag, left_topic, truth_topic, bag, disparity_topic):
+            scored += 1
+            known, valid = np.isfinite(frame.truth), np.isfinite(frame.disparity)
+            density.append(valid.mean())
+            coverage.append(valid[known].mean())
+            if (known & valid).any():
+                score.update(frame.disparity, frame.truth, known & valid)
+                depth_score.update(frame.depth, frame.true_depth)
+            if on_frame:
+                on_frame(frame)
+        played_stamps = [raw.stamp for raw in truth_bag.raw([left_topic])]
+        stamps = [raw.stamp for raw in bag.raw([disparity_topic])]
+        if not scored:
+            raise ValueError(
+                f'{recording}: none of the {len(stamps)} messages of {disparity_topic} has the '
+                f'stamp of one of the {truth_bag.counts[truth_topic]} ground truths in {played}')
+        if not score.pixels:
+            raise ValueError(f'{recording}: no published pixel of {disparity_topic} is valid '
+                             'where the ground truth is known')
+        unknown = len(set(stamps) - set(played_stamps))
+        node = read_diagnostics(bag)
+        return {
+            'frames': {'played': len(played_stamps), 'published': _published(node),
+                       'received': len(stamps), 'scored': scored},
+            'stamps': {'equal': unknown == 0, 'unknown': unknown,
+                       'repeated': len(stamps) - len(set(stamps))},
+            'disparity': {**score.result(), 'density': 100 * float(np.mean(density)),
+                          'coverage': 100 * float(np.mean(coverage))},
+            'depth': depth_score.result(),
+            'latency_ms': read_latencies(bag, disparity_topic, left_topic),
+            'received': dict(sorted(bag.counts.items())),
+            'node': node,
+        }
+
+
+def read_latencies(bag: BagReader, disparity_topic: str, input_topic: str) -> dict[str, dict]:
+    """Collect latencies in milliseconds by stage: p50, p95, p99, max and count.
+
+    The stages are the node's own (`~/debug/<stage>_ms`). If the left camera_info was recorded
+    too, `round_trip` is the time from its arrival to that of the disparity with the same stamp,
+    seen from the recorder.
+    """
+    stages = {}
+    for topic in bag.topics_of('std_msgs/msg/Float32'):
+        name = re.search(r'/debug/(\w+)_ms$', topic)
+        if name:
+            stages[name[1]] = [message.data for _, _, message in bag.messages([topic])]
+    info_topic = input_topic.rpartition('/')[0] + '/camera_info'
+    if info_topic in bag.types:
+        sent = {raw.stamp: raw.time for raw in bag.raw([info_topic])}
+        stages['round_trip'] = [(raw.time - sent[raw.stamp]) / 1e6
+                                for raw in bag.raw([disparity_topic]) if raw.stamp in sent]
+    latencies = {}
+    for stage, values in stages.items():
+        if values:
+            p50, p95, p99 = np.percentile(values, (50, 95, 99))
+            latencies[stage] = {'p50': float(p50), 'p95': float(p95), 'p99': float(p99),
+                                'max': float(max(values)), 'count': len(values)}
+    return latencies
+
+
+def read_diagnostics(bag: BagReader) -> dict[str, dict[str, str]]:
+    """Return the last values of every status in /diagnostics by name of the status."""
+    statuses = {}
+    if '/diagnostics' in bag.types:
+        for _, _, message in bag.messages(['/diagnostics']):
+            for status in message.status:
+                statuses[status.name] = {
+                    'message': status.message,
+                    **{value.key: value.value for value in status.values}}
+    return statuses
+
+
+def _join(truth_bag: BagReader, left_topic: str, truth_topic: str, bag: BagReader,
+          disparity_topic: str) -> Iterator[ScoredFrame]:
+    """Yield the frames whose disparity and ground truth have the same stamp, in order of time."""
+    namespace = disparity_topic.rpartition('/')[0]
+    depth_topic, confidence_topic = f'{namespace}/depth', f'{namespace}/confidence'
+    outputs = [topic for topic in (disparity_topic, depth_topic, confidence_topic)
+               if topic in bag.types]
+    published = _group_by_stamp(bag, outputs)
+    stamp, group = next(published, (None, {}))
+    index = 0
+    for truth_stamp, truths in _group_by_stamp(truth_bag, [left_topic, truth_topic]):
+        while stamp is not None and stamp < truth_stamp:
+            stamp, group = next(published, (None, {}))
+        if stamp != truth_stamp or len(truths) < 2 or disparity_topic not in group:
+            continue
+        truth_message = truth_bag.decode(truths[truth_topic])
+        truth = bag_messages.disparity_to_array(truth_message)
+        message = bag.decode(group[disparity_topic])
+        disparity = bag_messages.disparity_to_array(message)
+        if depth_topic in group:
+            depth = bag_messages.image_to_array(bag.decode(group[depth_topic]))
+        else:
+            depth = _depth(disparity, message)
+        confidence = None
+        if confidence_topic in group:
+            confidence = bag_messages.image_to_array(bag.decode(group[confidence_topic]))
+        yield ScoredFrame(
+            index, stamp, bag_messages.image_to_array(truth_bag.decode(truths[left_topic])), truth,
+            _resize(disparity, truth.shape) * (truth.shape[1] / disparity.shape[1]),
+            _depth(truth, truth_message), _resize(depth, truth.shape),
+            None if confidence is None else _resize(confidence, truth.shape))
+        index += 1
+
+
+def _group_by_stamp(bag: BagReader, topics: Sequence[str],
+                    window: int = 20) -> Iterator[tuple[int, dict[str, RawMessage]]]:
+    """Yield (stamp, message by topic) in order of stamps, each stamp once.
+
+    Messages of one stamp may lie up to `window` stamps apart in the recording; later ones, such
+    as those of a second loop of the player, are left out.
+    """
+    waiting, last = {}, -1
+    for raw in bag.raw(topics):
+        if raw.stamp <= last:
+            continue
+        waiting.setdefault(raw.stamp, {}).setdefault(raw.topic, raw)
+        if len(waiting) > window:
+            last = min(waiting)
+            yield last, waiting.pop(last)
+    for stamp in sorted(waiting):
+        yield stamp, waiting[stamp]
+
+
+def _only_disparity_topic(bag: BagReader) -> str:
+    topics = bag.topics_of(bag_messages.DISPARITY_IMAGE)
+    if len(topics) != 1:
+        raise ValueError(f'{bag.path} has {len(topics) or "no"} topics of type DisparityImage; '
+                         f'name one. Topics: {", ".join(sorted(bag.types)) or "none"}')
+    return topics[0]
+
+
+def _published(node: dict[str, dict[str, str]]) -> Optional[int]:
+    """Return how many pairs the node says it has processed, if its diagnostics were recorded."""
+    for values in node.values():
+        if 'processed in total' in values:
+            return int(values['processed in total'])
+    return None
+
+
+def _depth(disparity: np.ndarray, message: object) -> np.ndarray:
+    with np.errstate(divide='ignore'):
+        return np.float32(message.f * message.t) / disparity
+
+
+def _resize(values: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    if values.shape == shape:
+        return values
+    return cv2.resize(values, shape[::-1], interpolation=cv2.INTER_NEAREST)
+
+
+def _means(sums: np.ndarray) -> dict:
+    pixels, metres, relative = sums
+    return {'pixels': int(pixels), 'mean_abs_m': metres / pixels,
+            'mean_abs_rel': relative / pixels}
