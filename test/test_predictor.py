@@ -25,7 +25,7 @@ def test_at_network_size_the_predictor_is_the_network(predictor, tiny_model):
                          for x in (left, right)))
     result = predictor.predict(left, right)
     np.testing.assert_allclose(result.disparity_filled, output.disparity[0, 0], atol=1e-4)
-    scale = np.exp(output.log_scale[0, 0])
+    scale = np.exp(output.log_scale[0, 0].numpy())
     np.testing.assert_allclose(result.confidence, 1 - np.exp(-3 / scale), atol=1e-5)
     assert np.array_equal(np.isnan(result.disparity), output.no_match[0, 0].numpy() > 0)
 

@@ -4,6 +4,7 @@ The union of what RAFT-Stereo, CREStereo and UniMatch report to help on real cam
 gets its own colours because real eyes differ.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 import math
 
@@ -150,15 +151,13 @@ def recolour(left: Tensor, right: Tensor, config: AugmentConfig,
         for parameters in (shared, own):
             image = _apply_colours(image, *(p.to(device) for p in parameters))
         image = torch.where(grey, image.mean(dim=1, keepdim=True).expand_as(image), image)
-        image = torch.where(_chance(B, config.blur, generator, device), _blur(image), image)
+        image = _apply_to_some(image, config.blur, generator, _blur)
         seed = int(torch.randint(2 ** 31, (), generator=generator))
         random = torch.Generator(device).manual_seed(seed)
         image = image + noise * torch.randn(image.shape, generator=random, device=device)
-        quality = _uniform(B, 0.02, 0.12, generator).to(device).view(B, 1, 1, 1)
-        compress = _chance(B, config.jpeg, generator, device)
-        if compress.any():
-            image = torch.where(compress, _block_quantise(image, quality), image)
-        views.append(image)
+        step = _uniform(1, 0.02, 0.12, generator).item()
+        views.append(_apply_to_some(image, config.jpeg, generator,
+                                    lambda x, step=step: _block_quantise(x, step)))
     return views[0], views[1]
 
 
@@ -222,14 +221,21 @@ def _apply_colours(image: Tensor, gamma: Tensor, gain: Tensor, contrast: Tensor,
     return (grey + (image - grey) * saturation).clamp(0, 1)
 
 
+def _apply_to_some(image: Tensor, probability: float, generator: torch.Generator,
+                   change: Callable[[Tensor], Tensor]) -> Tensor:
+    """Apply `change` to randomly chosen samples only; it is the costly part."""
+    chosen = (torch.rand(image.shape[0], generator=generator) < probability).to(image.device)
+    if chosen.any():
+        image = image.clone()
+        image[chosen] = change(image[chosen])
+    return image
+
+
 def _blur(image: Tensor) -> Tensor:
-    kernel = torch.tensor([0.25, 0.5, 0.25], device=image.device)
-    kernel = (kernel[:, None] * kernel).expand(image.shape[1], 1, 3, 3)
-    return F.conv2d(F.pad(image, (1, 1, 1, 1), mode='replicate'), kernel,
-                    groups=image.shape[1])
+    return F.avg_pool2d(F.pad(image, (1, 1, 1, 1), mode='replicate'), 3, stride=1)
 
 
-def _block_quantise(image: Tensor, step: Tensor) -> Tensor:
+def _block_quantise(image: Tensor, step: float) -> Tensor:
     """JPEG-like artefacts: quantise 8x8 cosine coefficients, coarser for finer structure."""
     B, C, H, W = image.shape
     n = torch.arange(8, device=image.device, dtype=image.dtype)
@@ -238,7 +244,7 @@ def _block_quantise(image: Tensor, step: Tensor) -> Tensor:
     padded = F.pad(image, (0, -W % 8, 0, -H % 8), mode='replicate')
     blocks = padded.unfold(2, 8, 8).unfold(3, 8, 8)
     coefficients = basis @ blocks @ basis.T
-    coarse = step[..., None, None] * (1 + n[:, None] + n)
+    coarse = step * (1 + n[:, None] + n)
     coefficients = (coefficients / coarse).round() * coarse
     blocks = basis.T @ coefficients @ basis
     # (B, C, rows, columns, 8, 8) -> (B, C, H, W)
