@@ -9,19 +9,26 @@ from launch.actions import (
     GroupAction,
     SetEnvironmentVariable,
 )
-from launch.conditions import IfCondition, LaunchConfigurationNotEquals
+from launch.conditions import IfCondition
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import (
     Node,
     PushRosNamespace,
     SetParameter,
     SetParametersFromFile,
-    SetUseSimTime,
 )
 from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
 from launch import LaunchDescription
+
+try:
+    from launch.substitutions import NotEqualsSubstitution
+except ImportError:  # Humble
+    from launch.conditions import LaunchConfigurationNotEquals as is_not
+else:
+    def is_not(argument, value):
+        return IfCondition(NotEqualsSubstitution(LaunchConfiguration(argument), value))
 
 CONFIG = PathJoinSubstitution([FindPackageShare('svp_ros'), 'config'])
 BOOLEAN = ['true', 'false']
@@ -34,7 +41,7 @@ ARGUMENTS = [
     ('right_camera_info', 'right/camera_info', None, 'right CameraInfo topic'),
     ('params_file', PathJoinSubstitution([CONFIG, 'stereo.yaml']), None,
      'YAML file with all parameters of the node'),
-    ('use_sim_time', 'false', BOOLEAN, 'take the time from /clock; true when bag is played'),
+    ('use_sim_time', 'false', BOOLEAN, 'take the time from /clock; always so with bag'),
     ('log_level', 'info', ['debug', 'info', 'warn', 'error', 'fatal'], 'logging of the node'),
     ('rviz', 'false', BOOLEAN, 'open RViz with images, cloud and boxes'),
     ('rviz_config', PathJoinSubstitution([CONFIG, 'stereo.rviz']), None, 'layout of RViz'),
@@ -66,10 +73,11 @@ def generate_launch_description():
           for name in ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE')],
         GroupAction([
             PushRosNamespace(LaunchConfiguration('namespace')),
-            SetUseSimTime(LaunchConfiguration('use_sim_time')),
+            SetParameter('use_sim_time', LaunchConfiguration('use_sim_time')),
+            SetParameter('use_sim_time', True, condition=is_not('bag', '')),
             SetParametersFromFile(LaunchConfiguration('params_file')),
             *[SetParameter(name, ParameterValue(LaunchConfiguration(name), value_type=kind),
-                           condition=LaunchConfigurationNotEquals(name, ''))
+                           condition=is_not(name, ''))
               for name, kind, _, _ in PARAMETERS],
             Node(package='svp_ros', executable='stereo_node', name='stereo_node',
                  output='screen', remappings=REMAPPINGS,
@@ -80,5 +88,5 @@ def generate_launch_description():
                  condition=IfCondition(LaunchConfiguration('rviz'))),
         ]),
         ExecuteProcess(cmd=['ros2', 'bag', 'play', '--clock', '100', LaunchConfiguration('bag')],
-                       output='screen', condition=LaunchConfigurationNotEquals('bag', '')),
+                       output='screen', condition=is_not('bag', '')),
     ])

@@ -70,7 +70,7 @@ class StereoNode(Node):
         self._worker.start()
         card = self.predictor.card
         self.get_logger().info(f'model {card["name"]} ({card["sha256"][:12]}) on '
-                               f'{self.predictor.device}, waiting for {self._topics}')
+                               f'{self.predictor.device}, waiting for {", ".join(self._topics.values())}')
         if box_messages.Detection3DArray is None:
             self.get_logger().info('vision_msgs is not installed: no topic detections_3d')
 

@@ -76,8 +76,8 @@ class StereoRig:
         left, right = (cv2.resize(image, self._size, interpolation=cv2.INTER_AREA)
                        for image in (left, right))
         if inside is not None:
-            inside = cv2.resize(inside.view(np.uint8), self._size,
-                                interpolation=cv2.INTER_NEAREST).view(bool)
+            inside = cv2.resize(np.uint8(255) * inside, self._size,
+                                interpolation=cv2.INTER_AREA) == 255
         camera = self.camera.scaled(width / self.camera.width, height / self.camera.height)
         return RectifiedPair(left, right, camera, inside)
 
