@@ -13,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import svp_ros
 from svp_ros.model.build import build_model, read_checkpoint, SIZES
 from svp_ros.predictor import choose_device, NETWORK_SIZE
+from svp_ros.provenance import describe_device, find_commit
 from svp_ros.resources import find_resource
 
 PROTOTYPE = {'parameters_m': 34.6, 'gflop': 211.0}  # StereoVisionPretrain, from its README
@@ -42,15 +43,6 @@ def measure_size(name: str, device: str = 'cpu', threads: int = 1, repeats: int 
             'gflop': counter.get_total_flops() / 1e9, 'latency_ms': 1e3 * min(times)}
 
 
-def cpu_name() -> str:
-    """Model of the processor."""
-    for line in (Path('/proc/cpuinfo').read_text().splitlines()
-                 if Path('/proc/cpuinfo').exists() else ()):
-        if line.startswith('model name'):
-            return line.split(':', 1)[1].strip()
-    return platform.processor() or 'unknown'
-
-
 def main(argv: Optional[list[str]] = None) -> int:
     """Entry point of `svp info`."""
     parser = argparse.ArgumentParser(prog='svp info', description=__doc__)
@@ -60,10 +52,9 @@ def main(argv: Optional[list[str]] = None) -> int:
     arguments = parser.parse_args(argv)
     device = choose_device(arguments.device)
 
-    print(f'svp_ros {svp_ros.__version__}, Python {platform.python_version()}, '
-          f'torch {torch.__version__}')
-    print(f'CPU: {cpu_name()}; GPU: '
-          f'{torch.cuda.get_device_name() if torch.cuda.is_available() else "none"}\n')
+    print(f'svp_ros {svp_ros.__version__}, Python {platform.python_version()}')
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else 'none'
+    print(f'CPU: {describe_device("cpu")}; GPU: {gpu}\n')
     h, w = NETWORK_SIZE
     print(f'{"size":10} {"parameters":>10} {"GFLOP":>7} {"latency":>10}   '
           f'(one {w}x{h} pair, fp32, eager, {device}, {arguments.threads} thread(s))')
@@ -85,7 +76,7 @@ def main(argv: Optional[list[str]] = None) -> int:
     if arguments.json:
         arguments.json.parent.mkdir(parents=True, exist_ok=True)
         arguments.json.write_text(json.dumps(
-            {'cpu': cpu_name(), 'device': device, 'threads': arguments.threads,
-             'torch': torch.__version__, 'height': h, 'width': w, 'sizes': figures,
+            {'command': 'svp info', 'commit': find_commit(), 'device': describe_device(device),
+             'threads': arguments.threads, 'height': h, 'width': w, 'sizes': figures,
              'prototype': PROTOTYPE}, indent=2) + '\n')
     return 0

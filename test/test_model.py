@@ -3,12 +3,17 @@ import pytest
 import torch
 
 from svp_ros.model.build import (
-    build_model, build_reconstruction, load_checkpoint, NetworkConfig, read_checkpoint,
-    save_checkpoint, SIZES)
+    build_model,
+    build_reconstruction,
+    load_checkpoint,
+    NetworkConfig,
+    read_checkpoint,
+    save_checkpoint,
+    SIZES,
+)
 from svp_ros.model.cross_attention import DisparityAttention, width_attention
 from svp_ros.model.layers import convex_upsample, gather_disparities
-from svp_ros.model.matching import (
-    expected_disparity, local_correlation, mask_outside, match_rows)
+from svp_ros.model.matching import expected_disparity, local_correlation, mask_outside, match_rows
 from svp_ros.train.losses import disparity_losses
 
 

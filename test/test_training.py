@@ -12,8 +12,8 @@ import yaml
 from svp_ros.model.build import build_model, load_checkpoint, NetworkConfig, save_checkpoint
 from svp_ros.predictor import StereoPredictor
 from svp_ros.train.disparity import main
-from svp_ros.train.losses import at_stride, masked_mean, matching_loss
 from svp_ros.train.loop import NonFiniteLossError, WeightAverage
+from svp_ros.train.losses import at_stride, masked_mean, matching_loss
 
 FAST = {
     'size': 'nano', 'precision': '32-true', 'validation_pairs': 4,

@@ -2,7 +2,15 @@ import pytest
 import torch
 
 from svp_ros.data.transforms import (
-    augment, AugmentConfig, erase, find_occlusions, flip, misalign, random_crop, recolour)
+    augment,
+    AugmentConfig,
+    erase,
+    find_occlusions,
+    flip,
+    misalign,
+    random_crop,
+    recolour,
+)
 
 NEUTRAL = AugmentConfig(zoom=(0, 0), stretch=(0, 0), photometric=0, grey=0, noise=0, blur=0,
                         jpeg=0, erase=0, misalign=0, flip=0, upside_down=0)

@@ -78,7 +78,7 @@ def augment(batch: Batch, height: int, width: int, config: AugmentConfig,
 
 
 def flip(batch: Batch, config: AugmentConfig, generator: torch.Generator) -> Batch:
-    """Mirror samples upside down, or left-right with the eyes swapped (truth: the right view's)."""
+    """Mirror samples upside down, or sideways with the eyes swapped (truth: the right view's)."""
     B = batch['left'].shape[0]
     result = dict(batch)
     swap = _chance(B, config.flip, generator, batch['left'].device)
@@ -89,7 +89,8 @@ def flip(batch: Batch, config: AugmentConfig, generator: torch.Generator) -> Bat
     return {name: torch.where(upside, x.flip(-2), x) for name, x in result.items()}
 
 
-def find_occlusions(disparity: Tensor, disparity_right: Tensor, tolerance: float = 1.0) -> Tensor:
+def find_occlusions(disparity: Tensor, disparity_right: Tensor,
+                     tolerance: float = 1.0) -> Tensor:
     """Left pixels whose match in the right view has another disparity, or lies outside it.
 
     Args:

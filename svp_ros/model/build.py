@@ -8,7 +8,6 @@ from typing import Union
 
 from safetensors import safe_open, SafetensorError
 from safetensors.torch import save_file
-import torch
 from torch import Tensor
 
 from svp_ros.config import make_config

@@ -7,9 +7,13 @@ from torch import nn, Tensor
 import torch.nn.functional as F
 
 from svp_ros.model.layers import (
-    conv_bn_relu, convex_upsample, ResidualBlock, tokens_to_map, upsample)
-from svp_ros.model.matching import (
-    expected_disparity, local_correlation, mask_outside, match_rows)
+    conv_bn_relu,
+    convex_upsample,
+    ResidualBlock,
+    tokens_to_map,
+    upsample,
+)
+from svp_ros.model.matching import expected_disparity, local_correlation, mask_outside, match_rows
 
 RADIUS = 4
 LOOKUPS = 2 * RADIUS + 1

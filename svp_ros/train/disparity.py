@@ -4,7 +4,6 @@ import argparse
 from dataclasses import asdict, dataclass, field
 import logging
 from pathlib import Path
-import subprocess
 from typing import Optional
 
 import cv2
@@ -20,10 +19,16 @@ from svp_ros.data.stream import batches, StreamConfig, WorldStream
 from svp_ros.data.world import World, WorldConfig
 from svp_ros.eval.metrics import DisparityScore
 from svp_ros.model.build import (
-    build_model, get_size, load_checkpoint, NetworkConfig, save_checkpoint)
+    build_model,
+    get_size,
+    load_checkpoint,
+    NetworkConfig,
+    save_checkpoint,
+)
 from svp_ros.predictor import find_model
-from svp_ros.train.losses import disparity_losses
+from svp_ros.provenance import find_commit
 from svp_ros.train.loop import LoopConfig, TrainingRun
+from svp_ros.train.losses import disparity_losses
 
 log = logging.getLogger(__name__)
 
@@ -160,7 +165,7 @@ def main(argv: Optional[list[str]] = None) -> int:
         run.resume()
     if fabric.is_global_zero:
         (folder / 'config.yaml').write_text(yaml.safe_dump(_plain(asdict(config))))
-        (folder / 'commit').write_text(_commit() + '\n')
+        (folder / 'commit').write_text((find_commit() or 'unknown') + '\n')
 
     on_gpu = fabric.device.type == 'cuda' and arguments.cache is None
     stream = WorldStream(config.stream, config.seed, str(fabric.device) if on_gpu else 'cpu',
@@ -179,9 +184,3 @@ def _plain(value):
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
     return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
-
-
-def _commit() -> str:
-    found = subprocess.run(['git', 'rev-parse', 'HEAD'], cwd=Path(__file__).parent,
-                           capture_output=True, text=True)
-    return found.stdout.strip() or 'unknown'

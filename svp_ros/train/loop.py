@@ -1,4 +1,4 @@
-"""The flat training loop on Lightning Fabric: any device, any number of processes, exact resume."""
+"""The flat training loop on Lightning Fabric: any device, any number of processes, resumable."""
 
 from collections.abc import Callable, Iterator
 import csv
@@ -23,9 +23,11 @@ class LoopConfig:
 
     Args:
         steps: optimiser steps of the whole schedule.
-        learning_rate: peak of the one-cycle schedule.
+        learning_rate: of AdamW, constant between warm-up and cool-down; so `steps` may change
+            when a run is resumed.
         weight_decay: of AdamW.
-        warmup: share of the steps until the peak.
+        warmup_steps: steps of linear increase at the start.
+        cooldown: share of the steps, at the end, of linear decrease to zero.
         clip: largest gradient norm.
         average: decay per step of the averaged weights that are validated and shipped.
         log_every: steps between two lines of metrics.csv.
@@ -34,9 +36,10 @@ class LoopConfig:
     """
 
     steps: int = 20000
-    learning_rate: float = 1e-3
+    learning_rate: float = 8e-4
     weight_decay: float = 1e-4
-    warmup: float = 0.05
+    warmup_steps: int = 200
+    cooldown: float = 0.3
     clip: float = 1.0
     average: float = 0.999
     log_every: int = 50
@@ -48,6 +51,14 @@ class LoopConfig:
             raise ValueError(f'steps must be at least 1, got {self.steps}')
         if not 0 < self.learning_rate < 1:
             raise ValueError(f'learning_rate must lie in (0, 1), got {self.learning_rate}')
+        if not 0 <= self.cooldown <= 1:
+            raise ValueError(f'cooldown must lie in [0, 1], got {self.cooldown}')
+
+    def learning_rate_at(self, step: int) -> float:
+        """Learning rate of the update that follows `step` finished ones."""
+        rise = (step + 1) / max(self.warmup_steps, 1)
+        fall = (self.steps - step) / max(self.cooldown * self.steps, 1)
+        return self.learning_rate * min(1.0, rise, fall)
 
 
 class NonFiniteLossError(RuntimeError):
@@ -93,8 +104,6 @@ class TrainingRun:
         optimizer = torch.optim.AdamW(self.model.parameters(), lr=c.learning_rate,
                                       weight_decay=c.weight_decay)
         self.wrapped, self.optimizer = self.fabric.setup(self.model, optimizer)
-        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, c.learning_rate, c.steps + 1, pct_start=c.warmup)
         self.average = WeightAverage(self.model, c.average)
         self.step = 0
 
@@ -103,8 +112,7 @@ class TrainingRun:
         if not self.fabric.is_global_zero:
             return
         state = {'model': self.model.state_dict(), 'average': self.average.state,
-                 'optimizer': self.optimizer.state_dict(),
-                 'schedule': self.schedule.state_dict(), 'step': self.step}
+                 'optimizer': self.optimizer.state_dict(), 'step': self.step}
         temporary = self.folder / 'last.tmp'
         torch.save(state, temporary)
         temporary.replace(self.folder / 'last.pt')
@@ -127,7 +135,6 @@ class TrainingRun:
                              f'{str(error).splitlines()[1].strip()}') from error
         self.average.state = state['average']
         self.optimizer.load_state_dict(state['optimizer'])
-        self.schedule.load_state_dict(state['schedule'])
         self.step = state['step']
 
     def train(self, batches: Iterator[Any], losses: Callable[[nn.Module, Any], dict[str, Tensor]],
@@ -164,8 +171,9 @@ class TrainingRun:
             self.optimizer.zero_grad()
             self.fabric.backward(loss)
             self.fabric.clip_gradients(self.wrapped, self.optimizer, max_norm=c.clip)
+            for group in self.optimizer.param_groups:
+                group['lr'] = c.learning_rate_at(self.step)
             self.optimizer.step()
-            self.schedule.step()
             self.step += 1
             self.average.update(self.model, self.step)
             bar.update()
@@ -177,7 +185,7 @@ class TrainingRun:
                 means = {name: (total / count).item() for name, total in sums.items()}
                 seconds = time.monotonic() - began
                 self._log('train', loss=math.fsum(means.values()), **means,
-                          learning_rate=self.schedule.get_last_lr()[0],
+                          learning_rate=self.optimizer.param_groups[0]['lr'],
                           step_s=seconds / count, data_s=waited / count)
                 bar.set_postfix(loss=f'{math.fsum(means.values()):.2f}',
                                 full=f'{means.get("full", math.nan):.2f}')
