@@ -1,6 +1,7 @@
 """`svp finetune disparity`: train a disparity network on the procedural world."""
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 import logging
 from pathlib import Path
@@ -15,8 +16,10 @@ from torch import Tensor
 import yaml
 
 from svp_ros.config import load_config
+from svp_ros.data.labelled import find_scenes, Scene
 from svp_ros.data.stream import batches, StreamConfig, WorldStream
 from svp_ros.data.world import World, WorldConfig
+from svp_ros.eval.disparity import evaluate_scenes
 from svp_ros.eval.metrics import DisparityScore
 from svp_ros.model.build import (
     build_model,
@@ -25,7 +28,7 @@ from svp_ros.model.build import (
     NetworkConfig,
     save_checkpoint,
 )
-from svp_ros.predictor import find_model
+from svp_ros.predictor import find_model, StereoPredictor
 from svp_ros.provenance import find_commit
 from svp_ros.train.loop import LoopConfig, TrainingRun
 from svp_ros.train.losses import disparity_losses
@@ -66,10 +69,18 @@ class DisparityTraining:
 
 
 class Validation:
-    """Score averaged weights on fixed world pairs that training never sees."""
+    """Score averaged weights on fixed world pairs that training never sees.
+
+    Args:
+        config: the experiment.
+        network: architecture of the weights.
+        folder: run folder.
+        device: where the network runs.
+        scenes: labelled pairs of real cameras that are scored as well, at network size.
+    """
 
     def __init__(self, config: DisparityTraining, network: NetworkConfig, folder: Path,
-                 device: torch.device):
+                 device: torch.device, scenes: Sequence[Scene] = ()):
         c = config.stream
         world = World(WorldConfig(), c.photographs)
         self.samples = [
@@ -79,6 +90,7 @@ class Validation:
         self.network = network
         self.folder = folder
         self.device = device
+        self.scenes = scenes
 
     @torch.inference_mode()
     def __call__(self, weights: dict[str, Tensor]) -> dict[str, float]:
@@ -91,11 +103,16 @@ class Validation:
             valid = sample.disparity.isfinite()
             score.update(predicted, sample.disparity, valid)
             visible.update(predicted, sample.disparity, valid & ~sample.occluded)
-        save_checkpoint(self.folder / 'average.safetensors', weights, self.network)
+        checkpoint = self.folder / 'average.safetensors'
+        save_checkpoint(checkpoint, weights, self.network)
         cv2.imwrite(str(self.folder / 'validation.png'), _picture(sample, predicted))
-        metrics = score.result()
-        return {'epe': metrics['epe'], 'bad_1': metrics['bad_1'], 'bad_3': metrics['bad_3'],
-                'epe_visible': visible.result()['epe']}
+        metrics = {name: score.result()[name] for name in ('epe', 'bad_1', 'bad_3')}
+        metrics['epe_visible'] = visible.result()['epe']
+        if self.scenes:
+            predictor = StereoPredictor.load(checkpoint, str(self.device))
+            mean = evaluate_scenes(predictor, self.scenes, sgbm=False)['mean']['model']
+            metrics.update({f'labelled_{name}': mean[name] for name in ('epe', 'bad_3', 'd1')})
+        return metrics
 
 
 def _picture(sample, predicted: Tensor) -> np.ndarray:
@@ -143,6 +160,8 @@ def main(argv: Optional[list[str]] = None) -> int:
     parser.add_argument('--resume', action='store_true', help='continue from the run folder')
     parser.add_argument('--cache', type=Path, help='folder for rendered pairs; without it every '
                         'step renders new ones, which suits a GPU')
+    parser.add_argument('--labelled', type=Path, help='folder of labelled scenes, see '
+                        '`svp evaluate disparity`; they are scored at every validation')
     parser.add_argument('--workers', type=int, default=1, help='processes that prepare batches '
                         'on the CPU; 0 prepares them in the training process')
     parser.add_argument('--accelerator', default='auto', help='auto, cpu or cuda')
@@ -152,6 +171,7 @@ def main(argv: Optional[list[str]] = None) -> int:
     folder = arguments.out
     if not arguments.resume and (folder / 'last.pt').exists():
         raise ValueError(f'{folder} already holds a run; add --resume or choose another --out')
+    scenes = find_scenes(arguments.labelled) if arguments.labelled else []
     folder.mkdir(parents=True, exist_ok=True)
 
     fabric = Fabric(accelerator=arguments.accelerator, devices=arguments.devices,
@@ -170,7 +190,7 @@ def main(argv: Optional[list[str]] = None) -> int:
     on_gpu = fabric.device.type == 'cuda' and arguments.cache is None
     stream = WorldStream(config.stream, config.seed, str(fabric.device) if on_gpu else 'cpu',
                          arguments.cache, fabric.global_rank)
-    validate = (Validation(config, network, folder, fabric.device)
+    validate = (Validation(config, network, folder, fabric.device, scenes)
                 if fabric.is_global_zero else None)
     run.train(batches(stream, run.step, config.loop.steps, 0 if on_gpu else arguments.workers),
               losses_of_batch, validate)
