@@ -9,9 +9,10 @@ import pytest
 import torch
 import yaml
 
+from svp_ros.config import load_config
 from svp_ros.model.build import build_model, load_checkpoint, NetworkConfig, save_checkpoint
 from svp_ros.predictor import StereoPredictor
-from svp_ros.train.disparity import main
+from svp_ros.train.disparity import DisparityTraining, main
 from svp_ros.train.loop import NonFiniteLossError, WeightAverage
 from svp_ros.train.losses import at_stride, masked_mean, matching_loss
 
@@ -167,3 +168,9 @@ def test_averaged_weights_are_what_is_saved(config, tmp_path):
     model, _, _ = load_checkpoint(tmp_path / 'run' / 'average.safetensors')
     for name, value in model.state_dict().items():
         torch.testing.assert_close(value, state[name], atol=2e-3, rtol=2e-3)
+
+
+@pytest.mark.parametrize('path', sorted(Path(__file__).parent.parent.glob('config/train/*.yaml')),
+                         ids=lambda path: path.stem)
+def test_shipped_configurations_are_valid(path):
+    assert load_config(DisparityTraining, path).loop.steps >= 1000

@@ -2,7 +2,7 @@
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 import logging
 from pathlib import Path
 from typing import Optional
@@ -160,6 +160,8 @@ def main(argv: Optional[list[str]] = None) -> int:
     parser.add_argument('--resume', action='store_true', help='continue from the run folder')
     parser.add_argument('--cache', type=Path, help='folder for rendered pairs; without it every '
                         'step renders new ones, which suits a GPU')
+    parser.add_argument('--photographs', help='folder of photographs used as textures; '
+                        'overrides the config')
     parser.add_argument('--labelled', type=Path, help='folder of labelled scenes, see '
                         '`svp evaluate disparity`; they are scored at every validation')
     parser.add_argument('--workers', type=int, default=1, help='processes that prepare batches '
@@ -168,6 +170,9 @@ def main(argv: Optional[list[str]] = None) -> int:
     parser.add_argument('--devices', default='1', help='processes: a number or auto')
     arguments = parser.parse_args(argv)
     config = load_config(DisparityTraining, arguments.config)
+    if arguments.photographs:
+        config = replace(config, stream=replace(config.stream,
+                                                photographs=arguments.photographs))
     folder = arguments.out
     if not arguments.resume and (folder / 'last.pt').exists():
         raise ValueError(f'{folder} already holds a run; add --resume or choose another --out')
