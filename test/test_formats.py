@@ -132,6 +132,12 @@ def test_folder_without_labelled_pairs_is_refused(tmp_path):
         find_scenes(tmp_path / 'nowhere')
 
 
+def test_scene_without_any_known_disparity_is_refused(tmp_path):
+    write_scene(tmp_path / 'a', truth=np.full((3, 5), np.inf, np.float32))
+    with pytest.raises(ValueError, match='a: the ground truth has no known disparity'):
+        find_scenes(tmp_path)[0].load()
+
+
 def test_scene_of_mixed_sizes_is_refused(tmp_path):
     write_scene(tmp_path / 'a', truth=np.ones((3, 4), np.float32))
     with pytest.raises(ValueError, match='a: left, right and ground truth must be of one size'):

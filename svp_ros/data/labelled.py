@@ -28,13 +28,16 @@ class Scene:
             left and right (H, W, 3) uint8 RGB, disparity (H, W) float32 px, valid (H, W) bool.
 
         Raises:
-            ValueError: If the images and the ground truth differ in size, or one is unreadable.
+            ValueError: If the images and the ground truth differ in size, one is unreadable, or
+                no disparity is known.
         """
         left, right = read_image(self.left), read_image(self.right)
         disparity, valid = read_disparity(self.truth)
         if not left.shape[:2] == right.shape[:2] == disparity.shape:
             raise ValueError(f'{self.name}: left, right and ground truth must be of one size, got '
                              f'{left.shape[:2]}, {right.shape[:2]} and {disparity.shape}')
+        if not valid.any():
+            raise ValueError(f'{self.name}: the ground truth has no known disparity')
         return left, right, disparity, valid
 
 

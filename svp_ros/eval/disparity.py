@@ -14,6 +14,7 @@ import sys
 from typing import Optional
 
 import numpy as np
+from tqdm import tqdm
 
 from svp_ros.arguments import parse_arguments, parse_size
 from svp_ros.data.formats import write_image
@@ -94,13 +95,11 @@ def format_table(scores: dict) -> str:
     rows = [(row['name'], row) for row in scores['scenes']]
     rows += [(f'mean of {len(rows)} scenes', scores['mean']), ('pooled pixels', scores['pooled'])]
     width = max(len(name) for name, _ in rows)
-    lines = [' ' * width + ''.join(f'  {method:^39}' for method in methods).rstrip(),
-             ' ' * width + ''.join('  ' + ''.join(f'{metric:>8}' for metric in METRICS)[1:]
-                                   for _ in methods)]
+    lines = [' ' * width + ''.join(f'{method:>{8 * len(METRICS)}}' for method in methods),
+             ' ' * width + ''.join(f'{metric:>8}' for metric in METRICS) * len(methods)]
     for name, row in rows:
         lines.append(f'{name:{width}}' + ''.join(
-            '  ' + ''.join(f'{row[method][metric]:8.2f}' for metric in METRICS)[1:]
-            for method in methods))
+            f'{row[method][metric]:8.2f}' for method in methods for metric in METRICS))
     return '\n'.join(lines)
 
 
@@ -147,14 +146,13 @@ def main(argv: Optional[list[str]] = None) -> int:
     pictures = {}
 
     def write_picture(name: str, arrays: tuple, disparities: dict) -> None:
-        print(f'{name} done', file=sys.stderr)
-        if arguments.out:
-            pictures[name] = name.replace('/', '_') + '.png'
-            write_image(arguments.out / pictures[name], make_picture(arrays, disparities))
+        pictures[name] = name.replace('/', '_') + '.png'
+        write_image(arguments.out / pictures[name], make_picture(arrays, disparities))
 
     if arguments.out:
         arguments.out.mkdir(parents=True, exist_ok=True)
-    scores = evaluate_scenes(predictor, scenes, not arguments.no_sgbm, write_picture)
+    scores = evaluate_scenes(predictor, tqdm(scenes, 'scoring', unit='pair'),
+                             not arguments.no_sgbm, write_picture if arguments.out else None)
     print(format_table(scores))
     if arguments.out:
         for row in scores['scenes']:
