@@ -97,7 +97,7 @@ def _lamp(rng: np.random.Generator, distance: float) -> Light:
     position[2] = min(position[2], 0.5 * distance)
     sky = rng.uniform(0.2, 1.0, (2, 3))
     return Light(position, rng.uniform(0.35, 0.85), _warm(rng),
-                 distance * log_uniform(rng, 0.7, 10), sky=(sky[0], sky[1]))
+                 distance * log_uniform(rng, 0.7, 10), horizon=sky[0], zenith=sky[1])
 
 
 def _warm(rng: np.random.Generator) -> np.ndarray:

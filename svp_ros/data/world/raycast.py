@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from svp_ros.data.world.scene import Kind
-from svp_ros.data.world.table import PrimitiveTable
+from svp_ros.data.world.table import gather, PrimitiveTable, SURFACE_COLUMNS
 from svp_ros.data.world.textures import TextureBank
 
 TILE = 8
@@ -99,7 +99,7 @@ def intersect(kind: Kind, table: PrimitiveTable, bank: TextureBank, primitive: T
     Returns:
         (R, K) depth in metres.
     """
-    ray = table.ray[primitive].flatten(1).unsqueeze(-1).unbind(1)
+    ray = table.ray.index_select(0, primitive).flatten(1).unsqueeze(-1).unbind(1)
     direction = [torch.addcmul(torch.addcmul(ray[3 * i + 2], ray[3 * i], x), ray[3 * i + 1], y)
                  for i in range(3)]
     origin = table.origin[eye, primitive].unsqueeze(-1).unbind(1)
@@ -113,12 +113,13 @@ def intersect(kind: Kind, table: PrimitiveTable, bank: TextureBank, primitive: T
     u, v = origin[0] + depth * direction[0], origin[1] + depth * direction[1]
     hit = (depth > NEAR) & (u.abs() <= 1) & (v.abs() <= 1)
     if kind is Kind.CUTOUT:
-        density, half = table.density[primitive], table.half[primitive]
-        scale, offset = (half[:, :2] * density), table.offset[primitive]
-        focal_length = table.intrinsics[table.scene[primitive], 0]
-        footprint = (density.mean(1) / focal_length)[:, None] * depth
-        hit = hit & bank.opaque(table.texture[primitive, None].expand_as(u),
-                                u * scale[:, :1] + offset[:, :1], v * scale[:, 1:] + offset[:, 1:],
+        row = {name: [value[:, None] for value in values] for name, values
+               in gather(table.surface, SURFACE_COLUMNS, primitive).items()}
+        half, density, offset = row['half'], row['density'], row['offset']
+        footprint = (density[0] + density[1]) * 0.5 / row['camera'][0] * depth
+        hit = hit & bank.opaque(row['texture'][0].long().expand_as(u),
+                                torch.addcmul(offset[0], u, half[0] * density[0]),
+                                torch.addcmul(offset[1], v, half[1] * density[1]),
                                 torch.where(hit, footprint, 1.0))
     return torch.where(hit, depth, torch.inf)
 
@@ -237,7 +238,7 @@ def _project_corners(table: PrimitiveTable, part: slice) -> tuple[Tensor, Tensor
     exists = torch.cat([corners[..., 2] >= near,
                         (begin[..., 2] - near) * (end[..., 2] - near) < 0], 1)
     points = torch.cat([corners, crossing], 1)
-    fx, fy, cx, cy, baseline = table.intrinsics[table.scene[part], :, None].unbind(1)
+    fx, fy, cx, cy, baseline = table.scenes[table.scene[part], :5, None].unbind(1)
     z = points[..., 2].clamp(min=near)
     x = torch.stack([fx * points[..., 0] / z + cx, fx * (points[..., 0] - baseline) / z + cx])
     y = (fy * points[..., 1] / z + cy).expand_as(x)

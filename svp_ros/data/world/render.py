@@ -13,6 +13,7 @@ from svp_ros.data.world.table import PrimitiveTable, make_table
 from svp_ros.data.world.textures import TextureBank
 
 SUB_PIXELS = ((-0.125, -0.375), (0.375, -0.125), (0.125, 0.375), (-0.375, 0.125))
+CREASE = 0.8  # cosine between the normals of neighbours
 
 
 @dataclass(frozen=True)
@@ -43,9 +44,9 @@ def render(scenes: Sequence[Scene], bank: TextureBank, height: int, width: int,
     view, x, y = flat
     colour, normal = shade(table, bank, view % B, view // B, x, y, hits.primitive.view(-1),
                            hits.depth.view(-1), specular)
-    edge, candidates = _find_edges(hits, normal.view(2 * B, height, width, 3))
-    colour[edge] = _resample(table, bank, B, view[edge], x[edge], y[edge], candidates, specular)
-    colour = colour.view(2 * B, height, width, 3).permute(0, 3, 1, 2)
+    edge, candidates = _find_edges(hits, normal.view(3, 2 * B, height, width))
+    colour[:, edge] = _resample(table, bank, B, view[edge], x[edge], y[edge], candidates, specular)
+    colour = colour.view(3, 2 * B, height, width).transpose(0, 1).contiguous()
     return colour, _ground_truth(table, hits, B)
 
 
@@ -54,8 +55,9 @@ def _find_edges(hits: Hits, normal: Tensor) -> tuple[Tensor, Tensor]:
     seen = hits.primitive
     edge = torch.zeros_like(seen, dtype=torch.bool)
     across = (seen[:, :, 1:] != seen[:, :, :-1]) | (
-        (normal[:, :, 1:] * normal[:, :, :-1]).sum(-1) < 0.9)
-    down = (seen[:, 1:] != seen[:, :-1]) | ((normal[:, 1:] * normal[:, :-1]).sum(-1) < 0.9)
+        (normal[..., 1:] * normal[..., :-1]).sum(0) < CREASE)
+    down = (seen[:, 1:] != seen[:, :-1]) | (
+        (normal[..., 1:, :] * normal[..., :-1, :]).sum(0) < CREASE)
     edge[:, :, 1:] |= across
     edge[:, :, :-1] |= across
     edge[:, 1:] |= down
@@ -81,14 +83,14 @@ def _resample(table: PrimitiveTable, bank: TextureBank, batch: int, view: Tensor
     view = view[:, None].expand_as(x).reshape(-1)
     colour, _ = shade(table, bank, view % batch, view // batch, x.reshape(-1), y.reshape(-1),
                       primitive.view(-1), depth.view(-1), specular)
-    return colour.view(-1, len(SUB_PIXELS), 3).mean(1)
+    return colour.view(3, -1, len(SUB_PIXELS)).mean(2)
 
 
 def _ground_truth(table: PrimitiveTable, hits: Hits, batch: int) -> Truth:
-    fx, baseline = table.intrinsics[:, 0], table.intrinsics[:, 4]
+    fx, baseline = table.scenes[:, 0], table.scenes[:, 4]
     disparity = (fx * baseline).repeat(2)[:, None, None] / hits.depth
     left, right = disparity.chunk(2)
-    instance = torch.where(hits.primitive < 0, 0, table.instance[hits.primitive])
+    instance = torch.where(hits.primitive < 0, 0, table.instance.take(hits.primitive.clamp(min=0)))
     return Truth(left[:, None], right[:, None],
                  _occluded(left, right, *hits.primitive.chunk(2))[:, None],
                  instance[:batch, None])

@@ -84,7 +84,8 @@ class Light:
     colour: np.ndarray
     reach: float  # metres at which a lamp has half its strength; inf for the sun
     haze: float = 0.0  # 1 / metre
-    sky: tuple[np.ndarray, np.ndarray] = (np.ones(3), np.ones(3))  # horizon, zenith
+    horizon: np.ndarray = field(default_factory=lambda: np.ones(3))  # colours of the sky
+    zenith: np.ndarray = field(default_factory=lambda: np.ones(3))
     clouds: int = 0  # texture number
 
 

@@ -216,4 +216,4 @@ def _daylight(builder: SceneBuilder) -> Light:
     zenith = np.array([rng.uniform(0.25, 0.9), rng.uniform(0.55, 0.95), 1.0]) * rng.uniform(0.6, 1)
     haze = log_uniform(rng, 1e-4, 8e-3)
     return Light(1e4 * direction, rng.uniform(0.3, 0.8), np.array([1.05, 1.0, 0.95]), np.inf,
-                 haze, (horizon, zenith), builder.texture('noise'))
+                 haze, horizon, zenith, builder.texture('noise'))

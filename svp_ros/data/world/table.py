@@ -9,38 +9,39 @@ from torch import Tensor
 
 from svp_ros.data.world.scene import Kind, Scene
 
+SCENE_COLUMNS = {'camera': 5,  # fx, fy, cx, cy, baseline
+                 'lamp': 3, 'reach': 1, 'ambient': 1, 'light': 3, 'haze': 1, 'horizon': 3,
+                 'zenith': 3, 'clouds': 1}
+SURFACE_COLUMNS = {'kind': 1, 'rotation': 9, 'centre': 3, 'half': 3, 'taper': 2, 'texture': 1,
+                   'density': 2, 'offset': 2, 'tint': 3, 'plain': 1, 'gloss': 1, **SCENE_COLUMNS}
+
 
 @dataclass(frozen=True)
 class PrimitiveTable:
-    """The N primitives of B scenes as tensors, sorted by kind, in the left camera's frame.
+    """The N primitives of B scenes, sorted by kind.
 
-    `ray` maps pixels (x, y, 1) of the left eye to directions in the axes of the cube
-    [-1, 1]^3 that the shape fills; `origin` are the two eyes in those axes.
+    `ray` maps pixels (x, y, 1) to directions in the axes of the cube [-1, 1]^3 that the shape
+    fills; `origin` are the left and the right eye in those axes. What shading needs of a
+    primitive, and of its scene, lies in one row, so that it is one gather per pixel.
     """
 
-    scene: Tensor       # (N,) int64
     of_kind: dict[Kind, slice]
-    centre: Tensor      # (N, 3)
-    half: Tensor        # (N, 3)
-    rotation: Tensor    # (N, 3, 3) own axes -> camera
-    taper: Tensor       # (N, 2)
-    ray: Tensor         # (N, 3, 3)
-    origin: Tensor      # (2, N, 3)
-    texture: Tensor     # (N,) int64
-    density: Tensor     # (N, 2)
-    offset: Tensor      # (N, 2)
-    tint: Tensor        # (N, 3)
-    plain: Tensor       # (N,)
-    gloss: Tensor       # (N,)
-    instance: Tensor    # (N,) int32
-    intrinsics: Tensor  # (B, 5) fx, fy, cx, cy, baseline
-    lamp: Tensor        # (B, 3) position of the light
-    reach: Tensor       # (B,) metres
-    ambient: Tensor     # (B,)
-    light: Tensor       # (B, 3) colour
-    haze: Tensor        # (B,) 1 / metre
-    sky: Tensor         # (B, 2, 3) colour at the horizon and the zenith
-    clouds: Tensor      # (B,) int64 texture number
+    scene: Tensor     # (N,) int64
+    instance: Tensor  # (N,) int32
+    centre: Tensor    # (N, 3)
+    half: Tensor      # (N, 3)
+    rotation: Tensor  # (N, 3, 3) own axes -> camera
+    taper: Tensor     # (N, 2)
+    ray: Tensor       # (N, 3, 3)
+    origin: Tensor    # (2, N, 3)
+    surface: Tensor   # (N, F) named by SURFACE_COLUMNS
+    scenes: Tensor    # (B, G) named by SCENE_COLUMNS
+
+
+def gather(rows: Tensor, columns: dict[str, int], index: Tensor) -> dict[str, tuple[Tensor, ...]]:
+    """Return the named columns of some rows, each as a tuple of (N,) tensors."""
+    values = iter(rows.index_select(0, index).t().contiguous().unbind())
+    return {name: tuple(next(values) for _ in range(count)) for name, count in columns.items()}
 
 
 def make_table(scenes: Sequence[Scene], device: Union[str, torch.device] = 'cpu'
@@ -49,55 +50,50 @@ def make_table(scenes: Sequence[Scene], device: Union[str, torch.device] = 'cpu'
     owners = [(index, primitive) for index, scene in enumerate(scenes)
               for primitive in scene.primitives]
     owners.sort(key=lambda item: item[1].kind)  # stable
-    kinds = np.array([primitive.kind for _, primitive in owners])
-    of_kind = {kind: slice(*np.searchsorted(kinds, [kind, kind + 1]).tolist())
-               for kind in Kind if (kinds == kind).any()}
     primitives = [primitive for _, primitive in owners]
-    scene = np.array([index for index, _ in owners])
+    owner = np.array([index for index, _ in owners])
+    kinds = np.array([primitive.kind for primitive in primitives])
 
-    to_camera = np.stack([view.pose.rotation.T for view in scenes])
-    position = np.stack([view.pose.position for view in scenes])
-    centre = np.stack([primitive.centre for primitive in primitives])
-    centre = np.einsum('nij,nj->ni', to_camera[scene], centre - position[scene])
-    rotation = to_camera[scene] @ np.stack([primitive.rotation for primitive in primitives])
-    half = np.stack([primitive.half for primitive in primitives])
-    half = np.maximum(half, 1e-3)
-    intrinsics = np.array([[view.camera.fx, view.camera.fy, view.camera.cx, view.camera.cy,
-                            view.camera.baseline] for view in scenes])
-    fx, fy, cx, cy, baseline = intrinsics[scene].T
-    inverse = np.zeros((len(owners), 3, 3))
-    inverse[:, 0, 0], inverse[:, 0, 2] = 1 / fx, -cx / fx
-    inverse[:, 1, 1], inverse[:, 1, 2] = 1 / fy, -cy / fy
-    inverse[:, 2, 2] = 1
+    to_camera = np.stack([scene.pose.rotation.T for scene in scenes])
+    eye = np.stack([scene.pose.position for scene in scenes])
+    centre = np.stack([primitive.centre for primitive in primitives]) - eye[owner]
+    centre = np.einsum('nij,nj->ni', to_camera[owner], centre)
+    rotation = to_camera[owner] @ np.stack([primitive.rotation for primitive in primitives])
+    half = np.maximum(np.stack([primitive.half for primitive in primitives]), 1e-3)
+    taper = np.array([primitive.taper for primitive in primitives])
+
+    camera = np.array([[scene.camera.fx, scene.camera.fy, scene.camera.cx, scene.camera.cy,
+                        scene.camera.baseline] for scene in scenes])
+    fx, fy, cx, cy, baseline = camera[owner].T
+    to_ray = np.zeros((len(owners), 3, 3))
+    to_ray[:, 0, 0], to_ray[:, 0, 2] = 1 / fx, -cx / fx
+    to_ray[:, 1, 1], to_ray[:, 1, 2] = 1 / fy, -cy / fy
+    to_ray[:, 2, 2] = 1
     to_own = rotation.transpose(0, 2, 1) / half[:, :, None]
     eyes = np.zeros((2, len(owners), 3))
     eyes[1, :, 0] = baseline
-    origin = np.einsum('nij,enj->eni', to_own, eyes - centre)
 
-    lights = [view.light for view in scenes]
-    lamp = np.einsum('bij,bj->bi', to_camera, np.stack([light.position for light in lights])
-                     - position)
+    lights = [scene.light for scene in scenes]
+    lamps = np.stack([light.position for light in lights]) - eye
+    scene_rows = np.concatenate([
+        camera, np.einsum('bij,bj->bi', to_camera, lamps),
+        np.array([[light.reach, light.ambient, *light.colour, light.haze, *light.horizon,
+                   *light.zenith, light.clouds] for light in lights])], 1)
     materials = [primitive.material for primitive in primitives]
+    surface = np.concatenate([
+        kinds[:, None], rotation.reshape(-1, 9), centre, half, taper,
+        np.array([[material.texture, *material.density, *material.offset, *material.tint,
+                   material.plain, material.gloss] for material in materials]),
+        scene_rows[owner]], 1)
 
-    def tensor(values, dtype=torch.float32) -> Tensor:
-        return torch.from_numpy(np.asarray(values)).to(dtype).to(device)
+    def tensor(values: np.ndarray, dtype: torch.dtype = torch.float32) -> Tensor:
+        return torch.from_numpy(values).to(dtype).to(device)
 
     return PrimitiveTable(
-        scene=tensor(scene, torch.int64), of_kind=of_kind, centre=tensor(centre),
-        half=tensor(half), rotation=tensor(rotation),
-        taper=tensor([primitive.taper for primitive in primitives]),
-        ray=tensor(to_own @ inverse), origin=tensor(origin),
-        texture=tensor([material.texture for material in materials], torch.int64),
-        density=tensor([material.density for material in materials]),
-        offset=tensor([material.offset for material in materials]),
-        tint=tensor([material.tint for material in materials]),
-        plain=tensor([material.plain for material in materials]),
-        gloss=tensor([material.gloss for material in materials]),
-        instance=tensor([primitive.instance for primitive in primitives], torch.int32),
-        intrinsics=tensor(intrinsics), lamp=tensor(lamp),
-        reach=tensor([light.reach for light in lights]),
-        ambient=tensor([light.ambient for light in lights]),
-        light=tensor([light.colour for light in lights]),
-        haze=tensor([light.haze for light in lights]),
-        sky=tensor([light.sky for light in lights]),
-        clouds=tensor([light.clouds for light in lights], torch.int64))
+        of_kind={kind: slice(*np.searchsorted(kinds, [kind, kind + 1]).tolist())
+                 for kind in Kind if (kinds == kind).any()},
+        scene=tensor(owner, torch.int64),
+        instance=tensor(np.array([primitive.instance for primitive in primitives]), torch.int32),
+        centre=tensor(centre), half=tensor(half), rotation=tensor(rotation), taper=tensor(taper),
+        ray=tensor(to_own @ to_ray), origin=tensor(np.einsum('nij,enj->eni', to_own, eyes - centre)),
+        surface=tensor(surface), scenes=tensor(scene_rows))

@@ -44,26 +44,6 @@ class TextureBank:
         self.texels = torch.cat(packed).to(device)
         self.level_offset = torch.tensor(offsets, device=device)
 
-    def _texel_index(self, texture: Tensor, u: Tensor, v: Tensor, level: Tensor) -> Tensor:
-        size = SIZE >> level
-        return self.level_offset[level] + (texture * size + v) * size + u
-
-    def _bilinear(self, texture: Tensor, u: Tensor, v: Tensor, level: Tensor) -> Tensor:
-        scale = torch.exp2(-level.float())
-        last = (SIZE >> level) - 1
-        u, v = u * scale - 0.5, v * scale - 0.5
-        u0, v0 = u.floor(), v.floor()
-        weight_u, weight_v = (u - u0)[:, None], (v - v0)[:, None]
-        u0, v0 = u0.long(), v0.long()
-        u1, v1 = torch.minimum(u0 + 1, last), torch.minimum(v0 + 1, last)
-        u0, v0 = u0.clamp(min=0), v0.clamp(min=0)
-        row0 = self.level_offset[level] + (texture * (last + 1) + v0) * (last + 1)
-        row1 = row0 + (v1 - v0) * (last + 1)
-        corners = torch.cat([row0 + u0, row0 + u1, row1 + u0, row1 + u1])
-        rgba = self.texels.index_select(0, corners).view(torch.uint8).view(4, -1, 4).float()
-        top = torch.lerp(rgba[0], rgba[1], weight_u)
-        return torch.lerp(top, torch.lerp(rgba[2], rgba[3], weight_u), weight_v) / 255
-
     def colour(self, texture: Tensor, u: Tensor, v: Tensor, footprint: Tensor) -> Tensor:
         """Look up trilinearly filtered colours.
 
@@ -74,24 +54,44 @@ class TextureBank:
             footprint: (N,) side of the area that a pixel sees, texels of level 0.
 
         Returns:
-            (N, 3) float32.
+            (3, N) float32.
         """
         u, v = _mirror(u), _mirror(v)
         level = torch.log2(footprint.clamp(min=1)).clamp(max=LEVELS - 1.001)
         below = level.floor()
         fine = self._bilinear(texture, u, v, below.long())
         coarse = self._bilinear(texture, u, v, below.long() + 1)
-        return torch.lerp(fine, coarse, (level - below)[:, None])[:, :3]
+        return torch.lerp(fine, coarse, level - below) / 255
+
+    def _bilinear(self, texture: Tensor, u: Tensor, v: Tensor, level: Tensor) -> Tensor:
+        side = SIZE >> level
+        scale = side / SIZE
+        u, v = u * scale - 0.5, v * scale - 0.5
+        u0, v0 = u.floor(), v.floor()
+        weight_u, weight_v = u - u0, v - v0
+        u0, v0 = u0.long(), v0.long()
+        right = torch.minimum(u0 + 1, side - 1)
+        below = torch.minimum(v0 + 1, side - 1)
+        first = self.level_offset.index_select(0, level) + texture * side * side
+        row0, row1 = first + v0.clamp(min=0) * side, first + below * side
+        left = u0.clamp(min=0)
+        corners = torch.cat([row0 + left, row0 + right, row1 + left, row1 + right])
+        rgba = self.texels.index_select(0, corners).view(torch.uint8).view(4, -1, 4)
+        rgb = torch.empty((4, 3, len(u)), device=u.device)
+        rgb.copy_(rgba[..., :3].transpose(1, 2))
+        rgb = torch.lerp(rgb[0::2], rgb[1::2], weight_u)
+        return torch.lerp(rgb[0], rgb[1], weight_v)
 
     def opaque(self, texture: Tensor, u: Tensor, v: Tensor, footprint: Tensor) -> Tensor:
         """Return whether the nearest texel is solid; arguments as in `colour`, any shape."""
         level = torch.log2(footprint.clamp(min=1)).round().clamp(max=LEVELS - 1).long()
         last = (SIZE >> level) - 1
-        scale = torch.exp2(-level.float())
+        scale = (last + 1) / SIZE
         column = torch.minimum((_mirror(u) * scale).long(), last)
         row = torch.minimum((_mirror(v) * scale).long(), last)
-        index = self.level_offset[level] + (texture * (last + 1) + row) * (last + 1) + column
-        return self.texels[index] < 0  # alpha is the high byte: the sign bit is alpha >= 128
+        index = (self.level_offset.take(level) + (texture * (last + 1) + row) * (last + 1)
+                 + column)
+        return self.texels.take(index) < 0  # alpha is the high byte: the sign bit is alpha >= 128
 
 
 def _mirror(position: Tensor) -> Tensor:
