@@ -23,7 +23,9 @@ from rclpy.time import Time
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Float32
 from std_srvs.srv import SetBool
+import torch
 
+from svp_ros.predictor import StereoPredictor
 from svp_ros.ros import box_messages, diagnostics, parameters
 from svp_ros.ros.conversions import image_to_array
 from svp_ros.ros.outputs import make_frame, Outputs
@@ -41,8 +43,12 @@ class StereoNode(Node):
         super().__init__('stereo_node')
         self.settings = parameters.declare(self)
         self.add_on_set_parameters_callback(self._on_parameters)
-        self.predictor = _load_predictor(self.settings)
         settings = self.settings
+        if settings.num_threads:
+            torch.set_num_threads(settings.num_threads)
+        self.predictor = StereoPredictor.load(
+            settings.model, device=settings.device,
+            network_size=(settings.network_height, settings.network_width))
         self._sync = PairSynchronizer(
             round(settings.approximate_sync_tolerance * 1e9) if settings.approximate_sync else 0,
             settings.queue_size)
@@ -70,7 +76,8 @@ class StereoNode(Node):
         self._worker.start()
         card = self.predictor.card
         self.get_logger().info(f'model {card["name"]} ({card["sha256"][:12]}) on '
-                               f'{self.predictor.device}, waiting for {", ".join(self._topics.values())}')
+                               f'{self.predictor.device}, waiting for '
+                               f'{", ".join(self._topics.values())}')
         if box_messages.Detection3DArray is None:
             self.get_logger().info('vision_msgs is not installed: no topic detections_3d')
 
@@ -155,18 +162,8 @@ class StereoNode(Node):
             diagnostics.network_status(report, self.predictor.card, self.predictor.device,
                                        self.settings.max_processing_time_ms)]
         self._diagnostics.publish(diagnostics.diagnostic_array(
-            statuses, self.get_name(), self.predictor.card['name'],
+            statuses, self.get_fully_qualified_name()[1:], self.predictor.card['name'],
             self.get_clock().now().to_msg()))
-
-
-def _load_predictor(settings: parameters.NodeSettings):
-    import torch  # takes seconds: parameters are refused before it is loaded
-
-    from svp_ros.predictor import StereoPredictor
-    if settings.num_threads:
-        torch.set_num_threads(settings.num_threads)
-    return StereoPredictor.load(settings.model, device=settings.device,
-                                network_size=(settings.network_height, settings.network_width))
 
 
 def main(args=None) -> int:
@@ -174,8 +171,11 @@ def main(args=None) -> int:
     stop = Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
-    node = None
+    try:
+        rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    except RuntimeError as error:  # what rcl raises for arguments and parameter files
+        print(f'stereo_node: cannot use the ROS arguments: {error}', file=sys.stderr)
+        return 1
     try:
         node = StereoNode()
         executor = SingleThreadedExecutor()
@@ -184,13 +184,12 @@ def main(args=None) -> int:
             executor.spin_once(timeout_sec=0.1)
         node.stop()
         executor.shutdown()
+        node.destroy_node()
         return int(node.failed.is_set())
     except (ValueError, FileNotFoundError) as error:
         print(f'stereo_node: {error}', file=sys.stderr)
         return 1
     finally:
-        if node is not None:
-            node.destroy_node()
         rclpy.try_shutdown()
 
 
