@@ -5,8 +5,15 @@ from typing import Optional, Sequence
 import numpy as np
 
 from svp_ros.data.world.config import WorldConfig
-from svp_ros.data.world.scene import (Kind, LabelledBox, Material, Primitive, log_uniform,
-                                      random_rotation, rotation_xyz)
+from svp_ros.data.world.scene import (
+    Kind,
+    LabelledBox,
+    log_uniform,
+    Material,
+    Primitive,
+    random_rotation,
+    rotation_xyz,
+)
 from svp_ros.data.world.textures import SIZE
 
 SURFACES = ('noise', 'noise', 'blob', 'pattern', 'pattern', 'speckle', 'figure', 'text')
@@ -29,18 +36,20 @@ class SceneBuilder:
         self.primitives: list[Primitive] = []
         self.boxes: list[LabelledBox] = []
         self.last_instance = 0
+        self.vivid = float(rng.choice([0.06, 0.12, 0.25]))
 
     def texture(self, group: str) -> int:
         """Draw a texture of one group."""
         return int(self.rng.choice(self.groups[group]))
 
-    def tint(self, spread: float = 0.25) -> tuple[float, float, float]:
-        """Draw a colour factor around 1; a larger spread is more colourful."""
+    def tint(self, spread: Optional[float] = None) -> tuple[float, float, float]:
+        """Draw a colour factor around 1; a larger spread than the scene's is more colourful."""
+        spread = self.vivid if spread is None else spread
         grey = self.rng.uniform(0.6, 1.25)
         return tuple((grey * np.exp(self.rng.normal(0, spread, 3))).clip(0.05, 1.6).tolist())
 
     def material(self, depth: float, group: Optional[str] = None, plain: Optional[float] = None,
-                 spread: float = 0.25, tint: Optional[Sequence[float]] = None,
+                 tint: Optional[Sequence[float]] = None,
                  gloss: Optional[float] = None, metres: Optional[float] = None) -> Material:
         """Draw a surface for something at `depth` metres.
 
@@ -48,7 +57,6 @@ class SceneBuilder:
             depth: decides the texture's scale (config.texels_per_pixel).
             group: texture group; None draws a photograph or a pattern.
             plain: 0 textured ... 1 blank; None draws it.
-            spread: of the tint's colours.
             tint: None draws it.
             gloss: None draws it.
             metres: length of one texture repeat instead of a scale by depth.
@@ -60,8 +68,8 @@ class SceneBuilder:
         if plain is None:
             plain = rng.uniform(0.9, 1.0) if rng.random() < config.plain_share else \
                 rng.choice([0.0, rng.uniform(0, 0.7)])
-            if plain > 0.85:
-                spread += 0.25
+        if tint is None:  # blank things are more colourful
+            tint = self.tint(self.vivid + 0.2 * plain)
         if gloss is None:
             gloss = rng.uniform(0.1, 0.6) if rng.random() < config.gloss_share else 0.0
         if metres is None:
@@ -70,8 +78,7 @@ class SceneBuilder:
             density = SIZE / metres
         return Material(self.texture(group), (density, density),
                         tuple(rng.uniform(0, SIZE, 2).tolist()),
-                        self.tint(spread) if tint is None else tuple(tint), float(plain),
-                        float(gloss))
+                        tuple(tint), float(plain), float(gloss))
 
     def fitted(self, group: str, half: Sequence[float], repeats: tuple[float, float] = (1, 1),
                tint: Optional[Sequence[float]] = None, plain: float = 0.0) -> Material:

@@ -1,5 +1,7 @@
 """Free-floating clutter and tabletops: things whose depths are set by the wanted disparities."""
 
+from typing import Optional
+
 import numpy as np
 
 from svp_ros.data.world.builder import SceneBuilder
@@ -44,9 +46,8 @@ def build_table(builder: SceneBuilder, camera: StereoCamera, nearest: float) -> 
 
 
 def _standing_object(builder: SceneBuilder, centre: np.ndarray, size: float, depth: float,
-                     floor: float | None) -> None:
-    """A box, ball, pot, cone, leaning board or pyramid, upright and on the table if there is one.
-    """
+                     floor: Optional[float]) -> None:
+    """Add a box, ball, pot, cone, leaning board or pyramid, on the table if there is one."""
     rng = builder.rng
     half = size * np.exp(rng.normal(0, 0.3, 3))
     rotation = rotation_xyz(0, rng.uniform(-np.pi, np.pi), 0)

@@ -9,13 +9,14 @@ import torch.nn.functional as F
 from svp_ros.data.world.config import WorldConfig
 
 
-def apply_effects(colours: Tensor, config: WorldConfig, generator: torch.Generator) -> Tensor:
+def apply_effects(colours: Tensor, config: WorldConfig, seed: int, frame: int = 0) -> Tensor:
     """Draw camera settings per pair, small differences per eye, and apply them.
 
     Args:
         colours: (2 * B, 3, H, W) linear colours, left eyes first.
         config: distributions.
-        generator: random source on the same device.
+        seed: of the cameras' settings.
+        frame: of a sequence; the settings stay, the noise changes.
 
     Returns:
         (2 * B, 3, H, W), not clamped.
@@ -23,6 +24,7 @@ def apply_effects(colours: Tensor, config: WorldConfig, generator: torch.Generat
     V, _, H, W = colours.shape
     B = V // 2
     device = colours.device
+    generator = torch.Generator(device).manual_seed(seed)
 
     def uniform(low: float, high: float) -> Tensor:
         values = torch.rand(B, 1, 1, 1, generator=generator, device=device)
@@ -33,13 +35,14 @@ def apply_effects(colours: Tensor, config: WorldConfig, generator: torch.Generat
 
     gain = torch.exp(uniform(*map(math.log, config.exposure)))
     difference = config.exposure_difference
-    gain = gain * torch.exp(difference * normal(V, 1, 1, 1) + 0.4 * difference * normal(V, 3, 1, 1))
+    gain = gain * torch.exp(difference * (normal(V, 1, 1, 1) + 0.4 * normal(V, 3, 1, 1)))
     y = torch.linspace(-1, 1, H, device=device)[:, None]
     x = torch.linspace(-1, 1, W, device=device)[None]
     falloff = 1 - uniform(*config.vignetting) * (x * x + y * y) / 2
     colours = colours * (gain * falloff)
     sigma = uniform(*config.blur) * torch.exp(0.15 * normal(V, 1, 1, 1))
     colours = _blur(colours, sigma.view(V))
+    generator.manual_seed(seed * 100003 + frame)
     noise = torch.exp(uniform(*map(math.log, config.noise)))
     shot = (colours.clamp(0, 1) + 0.1).sqrt() * 1.3  # 1 at mid grey
     return colours + noise * shot * normal(V, 3, H, W)

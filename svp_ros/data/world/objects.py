@@ -194,16 +194,14 @@ def add_furniture(builder: SceneBuilder, position: Sequence[float], yaw: float) 
 def _table(frame: Frame, depth: float, skin: Material) -> float:
     rng = frame.builder.rng
     length, width, height = rng.uniform(0.4, 1.0), rng.uniform(0.3, 0.6), rng.uniform(0.4, 0.9)
-    round_top = rng.random() < 0.25
-    frame.add(Kind.CYLINDER if round_top else Kind.BOX, (0, -height, 0),
-              (length, 0.025, length if round_top else width), skin)
+    kind, inset = Kind.BOX, 0.92
+    if rng.random() < 0.25:
+        kind, inset, width = Kind.CYLINDER, 0.6, length
+    frame.add(kind, (0, -height, 0), (length, 0.025, width), skin)
     thick = rng.uniform(0.015, 0.04)
-    for x in (-1, 1):
-        for z in (-1, 1):
-            spread = 0.6 if round_top else 0.92
-            frame.bar((x * spread * length, 0, z * spread * (length if round_top else width)),
-                      (x * spread * length, -height, z * spread * (length if round_top else width)),
-                      thick, skin)
+    for x in (-inset * length, inset * length):
+        for z in (-inset * width, inset * width):
+            frame.bar((x, 0, z), (x, -height, z), thick, skin)
     return height + 0.025
 
 
@@ -336,7 +334,7 @@ def _clothes(builder: SceneBuilder) -> tuple[Material, Material, Material]:
     rng = builder.rng
     trousers = builder.material(10, 'noise', rng.uniform(0.5, 1), tint=builder.tint(0.2))
     jacket = builder.material(10, metres=rng.uniform(0.5, 2), plain=rng.choice([0.2, 0.95]),
-                              spread=0.5)
+                              tint=builder.tint(0.5))
     return trousers, jacket, _paint(builder, np.array([1.2, 0.9, 0.75]) * rng.uniform(0.4, 1.1))
 
 

@@ -1,15 +1,15 @@
 """Scenes to anti-aliased colours and exact ground truth of both eyes."""
 
 from dataclasses import dataclass
-from typing import Sequence
+from typing import Sequence, Union
 
 import torch
 from torch import Tensor
 
-from svp_ros.data.world.raycast import Hits, cast, cast_candidates
+from svp_ros.data.world.raycast import cast, cast_candidates, Hits
 from svp_ros.data.world.scene import Scene
 from svp_ros.data.world.shade import shade
-from svp_ros.data.world.table import PrimitiveTable, make_table
+from svp_ros.data.world.table import make_table, PrimitiveTable
 from svp_ros.data.world.textures import TextureBank
 
 SUB_PIXELS = ((-0.125, -0.375), (0.375, -0.125), (0.125, 0.375), (-0.375, 0.125))
@@ -27,7 +27,7 @@ class Truth:
 
 
 def render(scenes: Sequence[Scene], bank: TextureBank, height: int, width: int,
-           specular: bool = True, device: torch.device = torch.device('cpu')
+           specular: bool = True, device: Union[str, torch.device] = 'cpu'
            ) -> tuple[Tensor, Truth]:
     """Render both eyes of every scene.
 

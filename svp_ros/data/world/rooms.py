@@ -36,8 +36,8 @@ def build_room(builder: SceneBuilder, nearest: float) -> tuple[Light, Pose]:
             builder.random_object(centre, size, max(distance, nearest), 0.1)
     if rng.random() < 0.3:  # something hangs or leans close to the camera
         depth = nearest * rng.uniform(1.3, 2)
-        builder.random_object(eye + (rng.uniform(-0.6, 0.6) * depth, rng.uniform(-0.4, 0.4) * depth,
-                                     depth), 0.15 * depth, depth, 0.4)
+        offset = depth * np.array([rng.uniform(-0.6, 0.6), rng.uniform(-0.4, 0.4), 1])
+        builder.random_object(eye + offset, 0.15 * depth, depth, 0.4)
     yaw, pitch = rng.normal(0, 0.35), rng.normal(-0.08, 0.15)
     lamp = np.array([rng.uniform(-0.7, 0.7) * half[0], -1.8 * half[1],
                      rng.uniform(-0.9, 0.7) * half[2]])

@@ -1,13 +1,13 @@
 """Scenes of the procedural world: textured primitives, light, sky, cameras and labelled boxes.
 
 A scene is built in its own frame, which has the axes of an optical frame (x right, y down,
-z forward) but stands level on the ground; `Scene.seen_from` moves it into the camera's.
+z forward) but stands level on the ground; `Scene.pose` says where the camera is in it.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 import math
-from typing import Optional, Sequence
+from typing import Sequence
 
 import numpy as np
 
@@ -77,7 +77,7 @@ class LabelledBox:
 
 @dataclass(frozen=True)
 class Light:
-    """A lamp or sun at `position` (camera frame after `seen_from`), ambient light and air."""
+    """A lamp or sun at `position`, ambient light, air and sky."""
 
     position: np.ndarray
     ambient: float
@@ -104,8 +104,18 @@ class Scene:
     primitives: Sequence[Primitive]
     light: Light
     camera: StereoCamera
-    pose: Pose = Pose()
+    pose: Pose = field(default_factory=Pose)
     boxes: Sequence[LabelledBox] = ()
+    velocity: np.ndarray = field(default_factory=lambda: np.zeros(3))  # of the camera, m / s
+
+    def after(self, seconds: float) -> 'Scene':
+        """Return the scene with camera, things and boxes moved on by their velocities."""
+        def moved(item):
+            return replace(item, centre=item.centre + seconds * item.velocity)
+
+        pose = replace(self.pose, position=self.pose.position + seconds * self.velocity)
+        return replace(self, primitives=[moved(item) for item in self.primitives], pose=pose,
+                       boxes=[moved(item) for item in self.boxes])
 
 
 def rotation_xyz(pitch: float = 0.0, yaw: float = 0.0, roll: float = 0.0) -> np.ndarray:

@@ -92,13 +92,13 @@ def _locate(row: dict[str, tuple[Tensor, ...]], point: Vector) -> tuple[Tensor, 
     point = tuple(value - centre for value, centre in zip(point, row['centre']))
     metres = tuple(_dot(rotation[axis::3], point) for axis in range(3))
     x, y, z = (value / size for value, size in zip(metres, half))
-    is_ball, is_cylinder, is_flat = kind == Kind.ELLIPSOID, kind == Kind.CYLINDER, kind >= Kind.CARD
+    is_ball, is_cylinder = kind == Kind.ELLIPSOID, kind == Kind.CYLINDER
     sign_x, sign_y, sign_z = (torch.where(value < 0, -1.0, 1.0) for value in (x, y, z))
 
     # the face of the (tapered) box that is nearest to the point
     outside_x = torch.addcmul(x.abs(), taper_x, 1 - y, value=0.5)
     outside_z = torch.addcmul(z.abs(), taper_z, 1 - y, value=0.5)
-    outside_z = torch.where(is_flat, 9.0, outside_z)
+    outside_z = torch.where(kind >= Kind.CARD, 9.0, outside_z)
     on_x = (outside_x > outside_z) & (outside_x > y.abs())
     on_y = ~on_x & (y.abs() > outside_z)
     on_z = ~(on_x | on_y)

@@ -1,31 +1,41 @@
 """Streets: a road with kerbs and lane marks, houses, trees, poles, traffic and people."""
 
+from typing import Callable
+
 import numpy as np
 
 from svp_ros.data.world.builder import SceneBuilder
-from svp_ros.data.world.objects import (add_car, add_cyclist, add_pedestrian, add_pole, add_tree,
-                                        add_truck)
-from svp_ros.data.world.scene import Kind, Light, Pose, log_uniform, rotation_xyz
+from svp_ros.data.world.objects import (
+    add_car,
+    add_cyclist,
+    add_pedestrian,
+    add_pole,
+    add_tree,
+    add_truck,
+)
+from svp_ros.data.world.scene import Kind, Light, log_uniform, Pose, rotation_xyz
 
 FLAT = rotation_xyz(np.pi / 2)  # card on the ground: u to the right, v forward or back
 FAR = 140.0  # metres
 FORWARD, BACKWARD = -np.pi / 2, np.pi / 2  # yaw along +z and -z
 
 
-def build_street(builder: SceneBuilder) -> tuple[Light, Pose]:
-    """Add a straight street along +z; the camera drives in the right lane."""
+def build_street(builder: SceneBuilder) -> tuple[Light, Pose, np.ndarray]:
+    """Add a straight street along +z; return light, camera pose and camera velocity."""
     rng, config = builder.rng, builder.config
     road = rng.uniform(3.0, 6.5)  # half width
+    own_x, own_speed = rng.uniform(0.15, 0.8) * (road - 1.8), rng.uniform(5, 10)
     _add_road(builder, road)
     for side in (-1, 1):
         _add_side(builder, side, road)
-    _add_traffic(builder, road)
+    _add_traffic(builder, road, own_x, own_speed)
+    _add_people(builder, road, own_x)
     height = rng.uniform(*config.street_camera_height)
     pitch = np.radians(rng.uniform(*config.street_pitch_degrees))
     yaw = rng.normal(0, 0.03) if rng.random() < 0.8 else rng.normal(0, 0.3)
     roll = rng.normal(0, 0.006)
-    position = np.array([rng.uniform(0.2, 0.6) * road, -height, 0.0])
-    return _daylight(builder), Pose(position, rotation_xyz(pitch, yaw, roll))
+    pose = Pose(np.array([own_x, -height, 0.0]), rotation_xyz(pitch, yaw, roll))
+    return _daylight(builder), pose, np.array([0, 0, own_speed])
 
 
 def _add_road(builder: SceneBuilder, road: float) -> None:
@@ -55,12 +65,10 @@ def _add_road(builder: SceneBuilder, road: float) -> None:
             builder.add(Kind.CARD, (x, -0.008, 58), (*half, 0),
                         builder.material(8, 'noise', 0.8, tint=(1.4,) * 3), FLAT)
     if rng.random() < 0.3:  # a crossing
-        half = (road, rng.uniform(1, 2))
-        bars = builder.fitted('mark', half, (0.4, road / 1.0))
-        builder.add(Kind.CUTOUT, (0, -0.009, rng.uniform(8, 30)), (half[1], half[0], 0),
-                    builder.fitted('mark', (half[1], half[0]), (0.5, 2 * road)), FLAT @
-                    rotation_xyz(roll=np.pi / 2))
-        del bars
+        half = (rng.uniform(1, 2), road)
+        builder.add(Kind.CUTOUT, (0, -0.009, rng.uniform(8, 30)), (*half, 0),
+                    builder.fitted('mark', half, (0.5, 2 * road)),
+                    FLAT @ rotation_xyz(roll=np.pi / 2))
     for _ in range(rng.integers(0, 5)):  # shadows of trees and patches of tar
         size = rng.uniform(0.8, 4, 2)
         tint = rng.uniform(0.1, 0.5) * np.ones(3)
@@ -115,13 +123,14 @@ def _add_house(builder: SceneBuilder, side: int, line: float, z: float, length: 
     rng = builder.rng
     depth, height = rng.uniform(6, 12), rng.uniform(3.5, 14)
     centre = np.array([side * (line + depth / 2), -height / 2, z + length / 2])
-    wall = builder.material(20, 'facade', plain=rng.uniform(0, 0.3), spread=0.12, gloss=0,
+    wall = builder.material(20, 'facade', rng.uniform(0, 0.3), builder.tint(0.08), gloss=0,
                             metres=rng.uniform(3, 7))
     builder.add(Kind.BOX, centre, (depth / 2, height / 2, length / 2), wall)
     if rng.random() < 0.6:
         roof = rng.uniform(1, 4)
-        tiles = builder.material(20, str(rng.choice(['pattern', 'speckle'])), rng.uniform(0.2, 0.9),
-                                 tint=rng.uniform(0.3, 1) * np.array([1, 0.65, 0.55]), gloss=0)
+        tiles = builder.material(20, str(rng.choice(['pattern', 'speckle'])),
+                                 rng.uniform(0.2, 0.9), gloss=0,
+                                 tint=rng.uniform(0.3, 1) * np.array([1, 0.65, 0.55]))
         builder.add(Kind.BOX, centre - (0, height / 2 + roof / 2, 0),
                     (depth / 2 + 0.4, roof / 2, length / 2 + 0.3), tiles, taper=(1.0, 0.0))
     for _ in range(rng.integers(0, 4)):  # doors, shop windows, balconies, signs
@@ -172,39 +181,51 @@ def _add_fence(builder: SceneBuilder, side: int, x: float, z: float, length: flo
                 pattern, rotation_xyz(0, np.pi / 2))
 
 
-def _add_traffic(builder: SceneBuilder, road: float) -> None:
+def _add_traffic(builder: SceneBuilder, road: float, own_x: float, own_speed: float) -> None:
+    """Parked, leading, oncoming and crossing vehicles."""
     rng = builder.rng
     for side in (-1, 1):
-        if rng.random() < 0.6:  # parked cars
-            z = rng.uniform(3, 20)
+        if road > 4 and rng.random() < 0.65:  # parked cars
+            z = rng.uniform(1, 16)
             for _ in range(rng.integers(1, 5)):
                 z += 4.7
                 if rng.random() < 0.75:
                     add_car(builder, (side * (road - 0.9), 0, z),
                             rng.choice([FORWARD, BACKWARD]) + rng.normal(0, 0.04))
                 z += rng.choice([0.3, rng.uniform(0, 10)])
-    for lane, heading in ((0.4, FORWARD), (-0.45, BACKWARD)):
+    for ahead in (True, False):
         z = log_uniform(rng, 7, 30)
         for _ in range(rng.integers(0, 3)):
             add = add_car if rng.random() < 0.85 else add_truck
-            speed = rng.uniform(4, 14) * (1 if heading == FORWARD else -1)
-            add(builder, (lane * road, 0, z), heading + rng.normal(0, 0.03), (0, 0, speed))
+            if ahead:
+                x, yaw, speed = own_x, FORWARD, own_speed + rng.uniform(0, 3)
+            else:
+                x, yaw, speed = -0.45 * road, BACKWARD, -rng.uniform(4, 14)
+            add(builder, (x + rng.normal(0, 0.15), 0, z), yaw + rng.normal(0, 0.03), (0, 0, speed))
             z += rng.uniform(9, 30)
-    if rng.random() < 0.25:  # crossing traffic
-        add_car(builder, (rng.uniform(-8, 8), 0, rng.uniform(12, 35)), rng.uniform(-3.1, 3.1))
+    if rng.random() < 0.3:  # crossing or parked askew
+        add_car(builder, (own_x + rng.choice([-1, 1]) * rng.uniform(4, 10), 0,
+                          rng.uniform(12, 35)), rng.uniform(-3.1, 3.1))
+
+
+def _add_people(builder: SceneBuilder, road: float, own_x: float) -> None:
+    """Pedestrians and cyclists, out of the camera's way."""
+    rng = builder.rng
     for _ in range(rng.integers(0, 5)):
-        side = rng.choice([-1, 1])
-        x = side * (road + rng.uniform(0.3, 2)) if rng.random() < 0.75 else rng.uniform(-road, road)
-        yaw = rng.choice([FORWARD, BACKWARD, rng.uniform(-3.1, 3.1)])
-        speed = rng.uniform(0, 1.6)
-        add_pedestrian(builder, (x, 0, log_uniform(rng, 5, 35)), yaw,
-                       (speed * np.cos(yaw), 0, -speed * np.sin(yaw)))
+        x = rng.choice([-1, 1]) * (road + rng.uniform(0.3, 2))
+        if rng.random() < 0.3:
+            x = own_x + rng.choice([-1, 1]) * rng.uniform(1.5, 4)
+        yaw = rng.choice([FORWARD, BACKWARD]) + rng.normal(0, 0.4)
+        _add_moving(builder, add_pedestrian, x, yaw, rng.uniform(0, 1.6))
     for _ in range(rng.integers(0, 3)):
-        x = rng.choice([-1, 1]) * road * rng.uniform(0.3, 1.2)
+        x = own_x + rng.choice([-1, 1]) * rng.uniform(1.5, 5)
         yaw = rng.choice([FORWARD, BACKWARD]) + rng.normal(0, 0.2)
-        speed = rng.uniform(2, 6)
-        add_cyclist(builder, (x, 0, log_uniform(rng, 5, 35)), yaw,
-                    (speed * np.cos(yaw), 0, -speed * np.sin(yaw)))
+        _add_moving(builder, add_cyclist, x, yaw, rng.uniform(2, 6))
+
+
+def _add_moving(builder: SceneBuilder, add: Callable, x: float, yaw: float, speed: float) -> None:
+    position = (x, 0, log_uniform(builder.rng, 4, 35))
+    add(builder, position, yaw, (speed * np.cos(yaw), 0, -speed * np.sin(yaw)))
 
 
 def _daylight(builder: SceneBuilder) -> Light:
@@ -216,4 +237,4 @@ def _daylight(builder: SceneBuilder) -> Light:
     zenith = np.array([rng.uniform(0.25, 0.9), rng.uniform(0.55, 0.95), 1.0]) * rng.uniform(0.6, 1)
     haze = log_uniform(rng, 1e-4, 8e-3)
     return Light(1e4 * direction, rng.uniform(0.3, 0.8), np.array([1.05, 1.0, 0.95]), np.inf,
-                 haze, horizon, zenith, builder.texture('noise'))
+                 haze, horizon, zenith, builder.texture('cloud'))

@@ -95,5 +95,6 @@ def make_table(scenes: Sequence[Scene], device: Union[str, torch.device] = 'cpu'
         scene=tensor(owner, torch.int64),
         instance=tensor(np.array([primitive.instance for primitive in primitives]), torch.int32),
         centre=tensor(centre), half=tensor(half), rotation=tensor(rotation), taper=tensor(taper),
-        ray=tensor(to_own @ to_ray), origin=tensor(np.einsum('nij,enj->eni', to_own, eyes - centre)),
+        ray=tensor(to_own @ to_ray),
+        origin=tensor(np.einsum('nij,enj->eni', to_own, eyes - centre)),
         surface=tensor(surface), scenes=tensor(scene_rows))

@@ -6,8 +6,9 @@ Addressing mirrors at the borders, so that photographs repeat without seams.
 """
 
 from pathlib import Path
-from typing import Optional, Union
+from typing import Callable, Optional, Union
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -113,7 +114,7 @@ def make_texture_bank(photographs: Union[str, Path, None] = None, seed: int = 0,
     rng = np.random.default_rng(seed)
     groups = {
         'noise': _stack(40, lambda: _paint(rng, _noise(rng, 3), rng.uniform(0.1, 0.35))),
-        'blob': _stack(16, lambda: _two_tone(rng, _noise(rng, 1)[..., 0] > rng.uniform(-0.5, 0.5))),
+        'blob': _stack(16, lambda: _blob(rng)),
         'pattern': _stack(40, lambda: _pattern(rng)),
         'speckle': _stack(12, lambda: _speckle(rng)),
         'figure': _stack(16, lambda: _figure(rng)),
@@ -124,6 +125,7 @@ def make_texture_bank(photographs: Union[str, Path, None] = None, seed: int = 0,
         'mark': _stack(4, lambda: _mark(rng)),
         'disc': _stack(2, lambda: _disc(rng)),
         'wheel': _stack(2, lambda: _wheel(rng)),
+        'cloud': _stack(4, lambda: _opaque(0.5 + 0.2 * _noise(rng, 1, 1.9, 1) + np.zeros(3))),
         'photo': _crop_photographs(_find_photographs(photographs), 64, rng),
     }
     return TextureBank(groups, device)
@@ -144,7 +146,6 @@ def _find_photographs(folder: Union[str, Path, None]) -> list[Path]:
 
 
 def _crop_photographs(paths: list[Path], count: int, rng: np.random.Generator) -> np.ndarray:
-    import cv2
     crops = []
     images = {}
     for index in range(count):
@@ -165,7 +166,7 @@ def _crop_photographs(paths: list[Path], count: int, rng: np.random.Generator) -
     return np.stack(crops)
 
 
-def _stack(count: int, make) -> np.ndarray:
+def _stack(count: int, make: Callable[[], np.ndarray]) -> np.ndarray:
     return np.stack([make() for _ in range(count)]).astype(np.float32)
 
 
@@ -173,27 +174,40 @@ def _opaque(rgb: np.ndarray) -> np.ndarray:
     return np.concatenate([rgb.clip(0, 1), np.ones_like(rgb[..., :1])], -1).astype(np.float32)
 
 
-def _noise(rng: np.random.Generator, channels: int, exponent: Optional[float] = None):
+def _noise(rng: np.random.Generator, channels: int, exponent: Optional[float] = None,
+           grain: Optional[float] = None) -> np.ndarray:
     """Return (SIZE, SIZE, channels) noise with spectrum 1 / f^exponent and unit deviation."""
     exponent = rng.uniform(0.6, 2.2) if exponent is None else exponent
     fy, fx = np.fft.fftfreq(SIZE)[:, None], np.fft.rfftfreq(SIZE)[None]
-    radius = np.hypot(fy, fx * rng.choice([1, 1, 1, 4, 0.25]))  # some are grained like wood
+    grain = rng.choice([1, 1, 1, 1, 4, 0.25]) if grain is None else grain  # like wood
+    radius = np.hypot(fy, fx * grain)
     radius[0, 0] = np.inf
     spectrum = rng.normal(size=(channels, SIZE, SIZE // 2 + 1, 2)) @ [1, 1j] / radius ** exponent
     noise = np.fft.irfft2(spectrum, s=(SIZE, SIZE)).transpose(1, 2, 0).astype(np.float32)
     return noise / noise.std(axis=(0, 1))
 
 
+def _colour(rng: np.random.Generator) -> np.ndarray:
+    """Draw a colour, more often dull than vivid."""
+    vivid = rng.uniform(0, 0.35) if rng.random() < 0.7 else 0.9
+    grey = rng.uniform(0.1, 0.9)
+    return (grey + vivid * (rng.random(3) - 0.5)).clip(0.03, 0.97).astype(np.float32)
+
+
 def _paint(rng: np.random.Generator, noise: np.ndarray, amplitude: float) -> np.ndarray:
     """Turn three noise channels into partly correlated colours around a random base."""
     grey = noise.mean(-1, keepdims=True) * 1.7
     noise = grey + (noise - grey) * rng.uniform(0, 0.7)
-    return _opaque(rng.uniform(0.2, 0.8, 3).astype(np.float32) + amplitude * noise)
+    return _opaque(_colour(rng) + amplitude * noise)
+
+
+def _blob(rng: np.random.Generator) -> np.ndarray:
+    return _two_tone(rng, _noise(rng, 1)[..., 0] > rng.uniform(-0.5, 0.5))
 
 
 def _two_tone(rng: np.random.Generator, pattern: np.ndarray) -> np.ndarray:
     """Colour a pattern in [0, 1] with two random colours and faint noise."""
-    first, second = rng.uniform(0.05, 0.95, (2, 3)).astype(np.float32)
+    first, second = _colour(rng), _colour(rng)
     rgb = first + (second - first) * pattern[..., None]
     return _opaque(rgb + rng.uniform(0, 0.08) * _noise(rng, 1))
 
@@ -239,11 +253,10 @@ def _speckle(rng: np.random.Generator) -> np.ndarray:
 
 def _figure(rng: np.random.Generator) -> np.ndarray:
     """Posters: random polygons and circles on a plain ground."""
-    import cv2
     image = np.empty((SIZE, SIZE, 3), np.float32)
-    image[:] = rng.uniform(0, 1, 3)
+    image[:] = _colour(rng)
     for _ in range(rng.integers(6, 30)):
-        colour = rng.uniform(0, 1, 3).tolist()
+        colour = _colour(rng).tolist()
         centre = rng.integers(0, SIZE, 2)
         size = int(rng.uniform(5, 70))
         if rng.random() < 0.4:

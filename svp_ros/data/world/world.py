@@ -14,7 +14,7 @@ from svp_ros.data.world.config import WorldConfig
 from svp_ros.data.world.effects import apply_effects
 from svp_ros.data.world.render import render
 from svp_ros.data.world.rooms import build_room
-from svp_ros.data.world.scene import Pose, Scene, log_uniform
+from svp_ros.data.world.scene import log_uniform, Pose, Scene
 from svp_ros.data.world.streets import build_street
 from svp_ros.data.world.textures import make_texture_bank
 from svp_ros.geometry import StereoCamera
@@ -49,7 +49,7 @@ class World:
     """Renders random rooms, streets, clutter and tabletops.
 
     Args:
-        config: distributions of scenes.
+        config: distributions of scenes; None takes the defaults.
         photographs: folder of .jpg or .png images for textures; None takes scikit-image's.
         device: where to render.
 
@@ -57,10 +57,10 @@ class World:
         FileNotFoundError: If the folder of photographs does not exist or is empty.
     """
 
-    def __init__(self, config: WorldConfig = WorldConfig(),
+    def __init__(self, config: Optional[WorldConfig] = None,
                  photographs: Union[str, Path, None] = None,
                  device: Union[str, torch.device] = 'cpu'):
-        self.config = config
+        self.config = config or WorldConfig()
         self.device = torch.device(device)
         self.textures = make_texture_bank(photographs, device=self.device)
 
@@ -71,17 +71,39 @@ class World:
         Raises:
             ValueError: If kind is unknown or a size is not positive.
         """
-        _check(batch, height, width, kind)
+        _check(seed, batch, height, width, kind)
         scenes = [self._scene(np.random.default_rng([seed, index]), height, width, kind)
                   for index in range(batch)]
         return self._render(scenes, seed, height, width)
 
-    def _render(self, scenes: list[Scene], seed: int, height: int, width: int) -> StereoSample:
+    def sequence(self, seed: int, frames: int, height: int, width: int, kind: str = 'street',
+                 rate: float = 10.0) -> Iterator[StereoSample]:
+        """Yield samples of one pair each: a camera that moves through one scene.
+
+        Args:
+            seed: of the scene.
+            frames: number of samples.
+            height: of the images, pixels.
+            width: of the images, pixels.
+            kind: of the scene.
+            rate: frames per second.
+
+        Raises:
+            ValueError: If kind is unknown or a number is not positive.
+        """
+        _check(seed, frames, height, width, kind)
+        if rate <= 0:
+            raise ValueError(f'rate must be positive, got {rate}')
+        scene = self._scene(np.random.default_rng([seed, 0]), height, width, kind)
+        return (self._render([scene.after(frame / rate)], seed, height, width, frame)
+                for frame in range(frames))
+
+    def _render(self, scenes: list[Scene], seed: int, height: int, width: int,
+                frame: int = 0) -> StereoSample:
         colours, truth = render(scenes, self.textures, height, width, self.config.specular,
                                 self.device)
         if self.config.effects:
-            generator = torch.Generator(self.device).manual_seed(seed)
-            colours = apply_effects(colours, self.config, generator)
+            colours = apply_effects(colours, self.config, seed, frame)
         left, right = colours.clamp(0, 1).chunk(2)
         boxes = [self._boxes(scene, instance)
                  for scene, instance in zip(scenes, truth.instance)]
@@ -101,19 +123,20 @@ class World:
                                      else config.pixel_aspect))
         cy = (height - 1) / 2 + rng.uniform(-0.1, 0.1) * height
         builder = SceneBuilder(rng, self.textures.groups, config, fx)
-        pose = Pose()
+        pose, velocity = Pose(), np.zeros(3)
         if street:
             baseline = rng.uniform(*config.street_baseline)
-            light, pose = build_street(builder)
+            light, pose, velocity = build_street(builder)
         else:
             nearest = rng.uniform(0.5, 1.5)
+            velocity = rng.uniform(-0.15, 0.15, 3) * nearest
             baseline = nearest * log_uniform(rng, *config.max_disparity) * width / fx
         camera = StereoCamera(fx, fy, (width - 1) / 2, cy, baseline, width, height)
         if kind == 'room':
             light, pose = build_room(builder, nearest)
         elif not street:
             light = (build_table if kind == 'table' else build_clutter)(builder, camera, nearest)
-        return Scene(builder.primitives, light, camera, pose, builder.boxes)
+        return Scene(builder.primitives, light, camera, pose, builder.boxes, velocity)
 
     def _boxes(self, scene: Scene, instance: Tensor) -> Boxes3D:
         """Return the boxes of things that are seen, in the camera's frame."""
@@ -130,9 +153,11 @@ class World:
                        np.array([box.instance for box in boxes], np.int64))
 
 
-def _check(batch: int, height: int, width: int, kind: Optional[str]) -> None:
+def _check(seed: int, count: int, height: int, width: int, kind: Optional[str]) -> None:
     if kind is not None and kind not in KINDS:
         raise ValueError(f'kind must be one of {", ".join(KINDS)} or None, got {kind!r}')
-    if min(batch, height, width) < 1:
-        raise ValueError('batch, height and width must be positive, '
-                         f'got {batch}, {height} and {width}')
+    if seed < 0:
+        raise ValueError(f'seed must not be negative, got {seed}')
+    if min(count, height, width) < 1:
+        raise ValueError('the number of pairs, height and width must be positive, '
+                         f'got {count}, {height} and {width}')

@@ -1,0 +1,166 @@
+"""Hand-made scenes against formulas worked out by hand."""
+
+import numpy as np
+import pytest
+import torch
+
+from svp_ros.data.world.render import render
+from svp_ros.data.world.scene import Kind, Light, Material, Pose, Primitive, Scene, rotation_xyz
+from svp_ros.data.world.textures import SIZE, TextureBank
+from svp_ros.geometry import StereoCamera
+
+H, W = 45, 70
+CAMERA = StereoCamera(fx=60.0, fy=66.0, cx=33.3, cy=21.7, baseline=0.4, width=W, height=H)
+PLAIN = Material(0, (64.0, 64.0), (0.0, 0.0), (1.0, 1.0, 1.0))
+HOLES = Material(1, (SIZE / 2, SIZE / 2), (SIZE / 2, SIZE / 2), (1.0, 1.0, 1.0))
+LIGHT = Light(np.array([0.0, -5.0, -5.0]), 0.6, np.ones(3), np.inf)
+
+
+@pytest.fixture(scope='module')
+def bank():
+    noise = np.random.default_rng(0).random((1, SIZE, SIZE, 4), np.float32)
+    noise[..., 3] = 1
+    holes = noise.copy()
+    holes[:, :, SIZE // 2:, 3] = 0  # the right half is missing
+    return TextureBank({'noise': noise, 'holes': holes})
+
+
+def thing(kind, centre, half, rotation=None, material=PLAIN, taper=(0.0, 0.0), instance=0):
+    rotation = np.eye(3) if rotation is None else rotation
+    return Primitive(kind, np.array(centre, float), np.array(half, float), rotation, material,
+                     taper, instance)
+
+
+def view(bank, *things, pose=None):
+    scene = Scene(things, LIGHT, CAMERA, pose or Pose())
+    return render([scene], bank, H, W)
+
+
+def depth_of(truth):
+    return (CAMERA.fx * CAMERA.baseline / truth.disparity)[0, 0].numpy()
+
+
+def rays():
+    y, x = np.mgrid[:H, :W]
+    return (x - CAMERA.cx) / CAMERA.fx, (y - CAMERA.cy) / CAMERA.fy
+
+
+def enter_ball(x, y, centre, radius):
+    """Depth at which the rays (x, y, 1) enter a ball; inf where they miss."""
+    direction = np.stack([x, y, np.ones_like(x)], -1)
+    a, b = (direction ** 2).sum(-1), direction @ centre
+    root = b ** 2 - a * (np.dot(centre, centre) - radius ** 2)
+    with np.errstate(invalid='ignore'):
+        return np.where(root > 0, (b - np.sqrt(root)) / a, np.inf)
+
+
+def test_tilted_card_is_a_plane(bank):
+    rotation = rotation_xyz(0.3, 0.5, 0.2)
+    _, truth = view(bank, thing(Kind.CARD, (0.1, 0.2, 5), (50, 50, 0), rotation))
+    normal = rotation[:, 2]
+    x, y = rays()
+    expected = normal @ (0.1, 0.2, 5) / (normal[0] * x + normal[1] * y + normal[2])
+    np.testing.assert_allclose(depth_of(truth), expected, rtol=2e-5)
+
+
+@pytest.mark.parametrize('centre, radius', [((0.2, -0.1, 4), 0.9), ((1.5, 0.4, 60), 3.0)])
+def test_ball(bank, centre, radius):
+    _, truth = view(bank, thing(Kind.ELLIPSOID, centre, (radius,) * 3, rotation_xyz(1, 2, 3)))
+    expected = enter_ball(*rays(), np.array(centre), radius)
+    assert np.isfinite(expected).sum() > 20
+    np.testing.assert_allclose(depth_of(truth), expected, rtol=1e-4)
+
+
+def test_upright_cylinder(bank):
+    _, truth = view(bank, thing(Kind.CYLINDER, (0.3, 0, 4), (0.5, 9, 0.5)))
+    x, _ = rays()
+    expected = enter_ball(x, np.zeros_like(x), np.array([0.3, 0, 4]), 0.5)  # any y is alike
+    np.testing.assert_allclose(depth_of(truth), expected, rtol=1e-5)
+
+
+def test_cone_narrows_to_its_tip(bank):
+    _, truth = view(bank, thing(Kind.CYLINDER, (0, 0, 4), (1, 1, 1), taper=(1, 0)))
+    x, y = rays()
+    points = np.stack([x, y, np.ones_like(x)], -1) * depth_of(truth)[..., None]
+    side = np.isfinite(depth_of(truth)) & (points[..., 1] < 0.999)
+    radius = np.hypot(points[..., 0], points[..., 2] - 4)[side]
+    assert side.sum() > 100
+    np.testing.assert_allclose(radius, (1 + points[..., 1][side]) / 2, atol=1e-4)
+
+
+def test_tapered_box_is_a_gable_roof(bank):
+    _, truth = view(bank, thing(Kind.BOX, (0, 0, 6), (2, 1, 1), taper=(1, 0)))
+    seen = np.isfinite(depth_of(truth))
+    x, y = rays()
+    # the front face z = 5 is a triangle with its tip up
+    inside = (abs(5 * y) < 1) & (abs(5 * x) < 1 + 5 * y)
+    np.testing.assert_array_equal(seen, inside)
+    np.testing.assert_allclose(depth_of(truth)[seen], 5, rtol=1e-5)
+
+
+def test_box_faces(bank):
+    _, truth = view(bank, thing(Kind.BOX, (1, 0.5, 6), (0.5, 0.7, 1)))
+    x, y = rays()
+    # slabs, axis by axis
+    near, far = np.full((H, W), -np.inf), np.full((H, W), np.inf)
+    for ray, low, high in ((x, 0.5, 1.5), (y, -0.2, 1.2), (np.ones_like(x), 5, 7)):
+        near, far = (np.maximum(near, np.minimum(low / ray, high / ray)),
+                     np.minimum(far, np.maximum(low / ray, high / ray)))
+    np.testing.assert_allclose(depth_of(truth), np.where(near < far, near, np.inf), rtol=1e-5)
+
+
+def test_camera_pose_moves_the_world_the_other_way(bank):
+    wall = thing(Kind.CARD, (0, 0, 9), (50, 50, 0))
+    _, truth = view(bank, wall, pose=Pose(np.array([1.0, 2.0, 3.0]), rotation_xyz(0.2)))
+    _, y = rays()
+    # Z of the ray (x, y, 1) in the scene, turned about x
+    expected = 6 / (np.sin(0.2) * y + np.cos(0.2))
+    np.testing.assert_allclose(depth_of(truth), expected, rtol=1e-5)
+
+
+def test_cutout_shows_what_is_behind_its_holes(bank):
+    card = thing(Kind.CUTOUT, (0, 0, 3), (1, 1, 0), material=HOLES, instance=7)
+    _, truth = view(bank, card, thing(Kind.CARD, (0, 0, 8), (50, 50, 0)))
+    x, y = rays()
+    solid = (abs(3 * y) < 1) & (3 * x > -1) & (3 * x < 0)
+    expected = np.where(solid, 3, 8)
+    ragged = abs(x) < 1.5 / CAMERA.fx  # the nearest texel decides at the edge of the hole
+    np.testing.assert_allclose(depth_of(truth)[~ragged], expected[~ragged], rtol=1e-5)
+    np.testing.assert_array_equal((truth.instance[0, 0].numpy() == 7)[~ragged], solid[~ragged])
+
+
+def test_occluded_strip_is_as_wide_as_the_disparity_step(bank):
+    # disparity 6 before disparity 2: four columns left of the box are hidden from the right eye
+    focal = CAMERA.fx * CAMERA.baseline
+    box_z, wall_z = focal / 6, focal / 2
+    left_edge = (20.5 - CAMERA.cx) / CAMERA.fx * box_z  # between columns 20 and 21
+    right_edge = (40.5 - CAMERA.cx) / CAMERA.fx * box_z
+    box = thing(Kind.BOX, ((left_edge + right_edge) / 2, 0, box_z + 0.05),
+                ((right_edge - left_edge) / 2, 9, 0.05))
+    _, truth = view(bank, box, thing(Kind.CARD, (0, 0, wall_z), (50, 50, 0)))
+    row = truth.occluded[0, 0, H // 2]
+    assert row.nonzero()[:, 0].tolist() == [0, 1, 17, 18, 19, 20]  # two leave the frame
+
+
+def test_nothing_is_occluded_on_one_steep_wall(bank):
+    wall = thing(Kind.CARD, (0, 0, 5), (50, 50, 0), rotation_xyz(0, -1.1))
+    _, truth = view(bank, wall)
+    x = torch.arange(W) - truth.disparity[0, 0]
+    outside = (x < 0) | (x > W - 1)
+    assert outside.any() and not outside.all()
+    torch.testing.assert_close(truth.occluded[0, 0], outside)
+
+
+def test_nothing_in_sight_is_sky(bank):
+    colours, truth = view(bank, thing(Kind.BOX, (0, 0, -5), (1, 1, 1)))
+    assert not truth.disparity.any() and not truth.instance.any() and not truth.occluded.any()
+    assert torch.isfinite(colours).all() and colours.min() > 0
+
+
+def test_scenes_of_a_batch_do_not_mix(bank):
+    scenes = [Scene([thing(Kind.CARD, (0, 0, z), (50, 50, 0), instance=z)], LIGHT, CAMERA)
+              for z in (3, 7)]
+    _, truth = render(scenes, bank, H, W)
+    assert truth.instance[0].unique().tolist() == [3]
+    assert truth.instance[1].unique().tolist() == [7]
+    torch.testing.assert_close(truth.disparity[1].unique(), torch.tensor([24 / 7]))
