@@ -73,14 +73,17 @@ class ModuleProcess:
         """Return what the process has printed so far."""
         return self.log.read_text(errors='replace')
 
-    def wait_for(self, text: str, timeout_s: float) -> None:
-        """Wait until `text` is in the log.
+    def wait_for(self, text: str, timeout_s: float,
+                 others: Sequence['ModuleProcess'] = ()) -> None:
+        """Wait until `text` is in the log, while the others go on.
 
         Raises:
-            ProcessError: If the process ends first or the time is over.
+            ProcessError: If the process or one of the others ends first or the time is over.
         """
         deadline_s = time.monotonic() + timeout_s
         while text not in self.output():
+            for other in others:
+                other.check()
             if self._process.poll() is not None and text not in self.output():
                 raise self.error(f'ended with exit code {self._process.returncode}')
             if time.monotonic() > deadline_s:

@@ -108,8 +108,18 @@ def test_a_player_without_subscribers_fails_and_names_the_topic(tmp_path):
     bag = write_bag(tmp_path / 'bag', frames=1, topics=['/image'])
     with ModuleProcess(PLAYER, [bag, '--wait-for-subscribers', 0.3], tmp_path / 'log',
                        ENVIRONMENT) as player:
-        with pytest.raises(ProcessError, match='no subscriber of /image within 0.3 s'):
+        with pytest.raises(ProcessError, match='too few subscribers of /image within 0.3 s'):
             player.finish(20)
+
+
+def test_the_player_waits_for_as_many_subscribers_as_were_named(tmp_path):
+    bag = write_bag(tmp_path / 'bag', frames=1, topics=['/image'])
+    with pytest.raises(ProcessError, match='too few subscribers of /image within 3 s'):
+        with ModuleProcess(RECORDER, [tmp_path / 'out', f'/image={bag_messages.IMAGE}'],
+                           tmp_path / 'recorder.log', ENVIRONMENT):
+            with ModuleProcess(PLAYER, [bag, '--wait-for-subscribers', 3, '--subscribers',
+                                        'image:=2'], tmp_path / 'log', ENVIRONMENT) as player:
+                player.finish(20)
 
 
 def test_types_that_are_not_installed_are_skipped_unless_asked_for(tmp_path, capsys):
@@ -128,7 +138,8 @@ def test_types_that_are_not_installed_are_skipped_unless_asked_for(tmp_path, cap
 
 @pytest.mark.parametrize('arguments, message', [
     (['--rate', '0'], '--rate must be positive'), (['--loop', '-1'], '--loop must not be'),
-    (['--remap', 'a:b'], '--remap must be OLD:=NEW'), (['--topics', 'x'], 'no topic x; it has')])
+    (['--subscribers', 'image:=two'], '--subscribers needs numbers'),
+    (['--remap', 'a:b'], '--remap must be TOPIC:=NEW'), (['--topics', 'x'], 'no topic x; it has')])
 def test_wrong_arguments_are_refused(tmp_path, arguments, message):
     from svp_ros.ros.player import main
     bag = write_bag(tmp_path / 'bag', frames=1, topics=['/image'])

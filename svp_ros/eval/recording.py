@@ -20,6 +20,7 @@ from svp_ros.data.rosbag2 import BagReader, RawMessage
 from svp_ros.eval.metrics import DisparityScore
 
 DEPTH_BANDS = (0.0, 2.0, 5.0, 10.0, 20.0, 40.0, 80.0)
+STAGES = ('preprocess', 'inference', 'postprocess', 'total', 'age', 'round_trip')
 TRUTH_TOPIC = '/ground_truth/disparity'
 
 
@@ -94,9 +95,10 @@ def score_recording(played: Union[str, Path], recording: Union[str, Path],
         on_frame: called with each frame that was published and has ground truth.
 
     Returns:
-        `frames` (played, published, received, scored), `stamps` (equal, unknown, repeated),
-        `disparity` (epe, bad_n, d1, pixels, density, coverage), `depth`, `latency_ms` by stage
-        (p50, p95, p99, max, count), `received` by topic, `node` (last diagnostics).
+        `frames` (played, received, scored; by the node's own count published, replaced by a newer
+        pair before their turn, dropped), `stamps` (equal, unknown, repeated), `disparity` (epe,
+        bad_n, d1, pixels, density, coverage), `depth`, `latency_ms` by stage (p50, p95, p99, max,
+        count), `received` by topic, `node` (last diagnostics).
 
     Raises:
         FileNotFoundError, ValueError: If a recording or topic is missing or unreadable, or if
@@ -131,7 +133,8 @@ def score_recording(played: Union[str, Path], recording: Union[str, Path],
         unknown = len(set(stamps) - set(played_stamps))
         node = read_diagnostics(bag)
         return {
-            'frames': {'played': len(played_stamps), 'published': _published(node),
+            'frames': {'played': len(played_stamps), 'published': _count(node, 'processed'),
+                       'replaced': _count(node, 'replaced'), 'dropped': _count(node, 'dropped'),
                        'received': len(stamps), 'scored': scored},
             'stamps': {'equal': unknown == 0, 'unknown': unknown,
                        'repeated': len(stamps) - len(set(stamps))},
@@ -162,7 +165,8 @@ def read_latencies(bag: BagReader, disparity_topic: str, input_topic: str) -> di
         stages['round_trip'] = [(raw.time - sent[raw.stamp]) / 1e6
                                 for raw in bag.raw([disparity_topic]) if raw.stamp in sent]
     latencies = {}
-    for stage, values in stages.items():
+    for stage in sorted(stages, key=lambda stage: (STAGES + (stage,)).index(stage)):
+        values = stages[stage]
         if values:
             p50, p95, p99 = np.percentile(values, (50, 95, 99))
             latencies[stage] = {'p50': float(p50), 'p95': float(p95), 'p99': float(p99),
@@ -243,11 +247,11 @@ def _only_disparity_topic(bag: BagReader) -> str:
     return topics[0]
 
 
-def _published(node: dict[str, dict[str, str]]) -> Optional[int]:
-    """Return how many pairs the node says it has processed, if its diagnostics were recorded."""
+def _count(node: dict[str, dict[str, str]], what: str) -> Optional[int]:
+    """Return a total of the node's diagnostics, None if they were not recorded."""
     for values in node.values():
-        if 'processed in total' in values:
-            return int(values['processed in total'])
+        if f'{what} in total' in values:
+            return int(values[f'{what} in total'])
     return None
 
 

@@ -159,7 +159,9 @@ def _section(section: Section) -> str:
             ('range', 'mean error', 'relative', 'pixels')),
         _table('Frames', [
             ('played', frames['played']),
-            ('published by the node', _or_unknown(frames['published'])),
+            *((label, 'unknown' if frames[key] is None else frames[key]) for label, key in (
+                ('published by the node', 'published'),
+                ('replaced by a newer pair', 'replaced'), ('dropped as bad', 'dropped'))),
             ('received', frames['received']), ('scored', frames['scored']),
             ('stamps equal to the input', 'yes' if scores['stamps']['equal'] else 'NO')]),
     ]
@@ -189,10 +191,6 @@ def _table(caption: str, rows: Sequence[tuple], head: Sequence[str] = ()) -> str
 def _depth_cells(values: dict) -> tuple[str, str, str]:
     return (f'{values["mean_abs_m"]:.3f} m', f'{100 * values["mean_abs_rel"]:.1f} %',
             f'{values["pixels"]:,}')
-
-
-def _or_unknown(value: Optional[int]) -> str:
-    return 'unknown' if value is None else str(value)
 
 
 def _panel(title: str, picture: np.ndarray, scale: Optional[np.ndarray] = None,

@@ -35,9 +35,11 @@ def main(argv: Optional[list[str]] = None) -> int:
     try:
         with BagReader(arguments.bag) as bag:
             publishers = _advertise(node, bag, arguments.topics, arguments.remap)
-            missing = _wait_for_subscribers(publishers, arguments.wait_for_subscribers)
+            expected = {bag.resolve(topic): int(count)
+                        for topic, count in arguments.subscribers.items()}
+            missing = _wait_for_subscribers(publishers, expected, arguments.wait_for_subscribers)
             if missing:
-                print(f'svp play: no subscriber of {", ".join(missing)} within '
+                print(f'svp play: too few subscribers of {", ".join(missing)} within '
                       f'{arguments.wait_for_subscribers:g} s', file=sys.stderr)
                 return 1
             time.sleep(arguments.start_delay)
@@ -143,12 +145,13 @@ def _advertise(node: Node, bag: BagReader, topics: Optional[list[str]],
     return publishers
 
 
-def _wait_for_subscribers(publishers: dict[str, Publisher], timeout_s: float) -> list[str]:
-    """Wait until every topic has a subscriber; returns the topics that still have none."""
+def _wait_for_subscribers(publishers: dict[str, Publisher], expected: dict[str, int],
+                          timeout_s: float) -> list[str]:
+    """Wait for 1 subscriber or the `expected` number; returns the topics that have fewer."""
     deadline_s = time.monotonic() + timeout_s
     while timeout_s > 0:
-        missing = [publisher.topic_name for publisher in publishers.values()
-                   if publisher.get_subscription_count() == 0]
+        missing = [publisher.topic_name for topic, publisher in publishers.items()
+                   if publisher.get_subscription_count() < expected.get(topic, 1)]
         if not missing or time.monotonic() > deadline_s:
             return missing
         time.sleep(0.02)
@@ -178,22 +181,31 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument('--clock', action='store_true',
                         help='publish the time of the recording on /clock, for use_sim_time')
     parser.add_argument('--topics', nargs='+', help='play only these')
-    parser.add_argument('--remap', nargs='+', default=[], metavar='OLD:=NEW',
+    parser.add_argument('--remap', nargs='+', default=[], metavar='TOPIC:=NEW',
                         help='publish a topic under another name')
     parser.add_argument('--start-delay', type=float, default=0.0, metavar='SECONDS',
                         help='wait before the first message')
     parser.add_argument('--wait-for-subscribers', type=float, default=0.0, metavar='SECONDS',
                         help='wait at most so long until every topic has a subscriber')
+    parser.add_argument('--subscribers', nargs='+', default=[], metavar='TOPIC:=N',
+                        help='that wait is for N subscribers of this topic instead of 1')
     arguments = parser.parse_args(argv)
     if not arguments.rate > 0:
         raise ValueError(f'--rate must be positive, got {arguments.rate:g}')
     if arguments.loop < 0:
         raise ValueError(f'--loop must not be negative, got {arguments.loop}')
-    pairs = [remap.split(':=') for remap in arguments.remap]
-    if any(len(pair) != 2 or not all(pair) for pair in pairs):
-        raise ValueError(f'--remap must be OLD:=NEW, got {" ".join(arguments.remap)}')
-    arguments.remap = dict(pairs)
+    arguments.remap = _pairs('--remap', arguments.remap, 'NEW')
+    arguments.subscribers = _pairs('--subscribers', arguments.subscribers, 'N')
+    if not all(count.isdigit() for count in arguments.subscribers.values()):
+        raise ValueError(f'--subscribers needs numbers, got {arguments.subscribers}')
     return arguments
+
+
+def _pairs(option: str, texts: list[str], meaning: str) -> dict[str, str]:
+    pairs = [text.split(':=') for text in texts]
+    if any(len(pair) != 2 or not all(pair) for pair in pairs):
+        raise ValueError(f'{option} must be TOPIC:={meaning}, got {" ".join(texts)}')
+    return dict(pairs)
 
 
 if __name__ == '__main__':
