@@ -156,11 +156,10 @@ def cloud_message(depth: np.ndarray, image: np.ndarray, camera: StereoCamera,
         header: that of the left image.
     """
     H, W = depth.shape
-    points = np.empty((H, W, 4), np.float32)
-    points[..., :3] = unproject(depth, camera)
-    colors = points.view(np.uint8)[..., 12:]
-    colors[..., :3] = image[..., ::-1] if image.ndim == 3 else image[..., None]
-    colors[..., 3] = 0
+    points = cv2.cvtColor(unproject(depth, camera), cv2.COLOR_RGB2RGBA)  # much faster than strides
+    bgra = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2BGRA if image.ndim == 3
+                        else cv2.COLOR_GRAY2BGRA)
+    points.view(np.uint32)[..., 3] = bgra.view('<u4')[..., 0] & 0x00ffffff
     message = PointCloud2(header=header, height=H, width=W, is_dense=False,
                           is_bigendian=sys.byteorder == 'big', point_step=16, row_step=16 * W)
     message.fields = [PointField(name=name, offset=4 * index, datatype=PointField.FLOAT32, count=1)
