@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from svp_ros.data.world.render import render
-from svp_ros.data.world.scene import Kind, Light, Material, Pose, Primitive, Scene, rotation_xyz
+from svp_ros.data.world.scene import Kind, Light, Material, Pose, Primitive, rotation_xyz, Scene
 from svp_ros.data.world.textures import SIZE, TextureBank
 from svp_ros.geometry import StereoCamera
 
@@ -18,11 +18,11 @@ LIGHT = Light(np.array([0.0, -5.0, -5.0]), 0.6, np.ones(3), np.inf)
 
 @pytest.fixture(scope='module')
 def bank():
-    noise = np.random.default_rng(0).random((1, SIZE, SIZE, 4), np.float32)
+    noise = np.random.default_rng(0).random((SIZE, SIZE, 4), np.float32)
     noise[..., 3] = 1
     holes = noise.copy()
-    holes[:, :, SIZE // 2:, 3] = 0  # the right half is missing
-    return TextureBank({'noise': noise, 'holes': holes})
+    holes[:, SIZE // 2:, 3] = 0  # the right half is missing
+    return TextureBank({'noise': [noise], 'holes': [holes]})
 
 
 def thing(kind, centre, half, rotation=None, material=PLAIN, taper=(0.0, 0.0), instance=0):

@@ -6,7 +6,7 @@ Addressing mirrors at the borders, so that photographs repeat without seams.
 """
 
 from pathlib import Path
-from typing import Callable, Optional, Union
+from typing import Callable, Optional, Sequence, Union
 
 import cv2
 import numpy as np
@@ -25,24 +25,30 @@ class TextureBank:
     """RGBA textures in named groups, looked up with bilinear or trilinear filtering.
 
     Args:
-        groups: name -> (n, SIZE, SIZE, 4) float array in [0, 1]; alpha below 0.5 is a hole.
+        groups: name -> (SIZE, SIZE, 4) float arrays in [0, 1]; alpha below 0.5 is a hole.
         device: where lookups run.
     """
 
-    def __init__(self, groups: dict[str, np.ndarray], device: Union[str, torch.device] = 'cpu'):
+    def __init__(self, groups: dict[str, Sequence[np.ndarray]],
+                 device: Union[str, torch.device] = 'cpu'):
+        images = [image for group in groups.values() for image in group]
         self.groups: dict[str, range] = {}
         first = 0
-        for name, images in groups.items():
-            self.groups[name] = range(first, first + len(images))
-            first += len(images)
-        level = torch.from_numpy(np.concatenate(list(groups.values()))).permute(0, 3, 1, 2)
-        packed, offsets = [], []
-        for _ in range(LEVELS):
-            offsets.append(sum(len(texels) for texels in packed))
-            texels = (level * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
-            packed.append(texels.view(torch.int32).flatten())
-            level = F.avg_pool2d(level, 2)
-        self.texels = torch.cat(packed).to(device)
+        for name, group in groups.items():
+            self.groups[name] = range(first, first + len(group))
+            first += len(group)
+        sizes = [len(images) * (SIZE >> level) ** 2 for level in range(LEVELS)]
+        offsets = [sum(sizes[:level]) for level in range(LEVELS)]
+        texels = torch.empty(sum(sizes), dtype=torch.int32)
+        for number, image in enumerate(images):
+            image = torch.from_numpy(np.asarray(image, np.float32)).permute(2, 0, 1)[None] * 255
+            for level, offset in enumerate(offsets):
+                packed = image[0].round().to(torch.uint8).permute(1, 2, 0).contiguous()
+                area = (SIZE >> level) ** 2
+                begin = offset + number * area
+                texels[begin:begin + area] = packed.view(torch.int32).flatten()
+                image = F.avg_pool2d(image, 2)
+        self.texels = texels.to(device)
         self.level_offset = torch.tensor(offsets, device=device)
 
     def colour(self, texture: Tensor, u: Tensor, v: Tensor, footprint: Tensor) -> Tensor:
@@ -112,21 +118,22 @@ def make_texture_bank(photographs: Union[str, Path, None] = None, seed: int = 0,
         FileNotFoundError: If the folder does not exist or holds no image.
     """
     rng = np.random.default_rng(seed)
+    photographs = _find_photographs(photographs)
     groups = {
-        'noise': _stack(40, lambda: _paint(rng, _noise(rng, 3), rng.uniform(0.1, 0.35))),
-        'blob': _stack(16, lambda: _blob(rng)),
-        'pattern': _stack(40, lambda: _pattern(rng)),
-        'speckle': _stack(12, lambda: _speckle(rng)),
-        'figure': _stack(16, lambda: _figure(rng)),
-        'text': _stack(8, lambda: _text(rng)),
-        'facade': _stack(20, lambda: _facade(rng)),
-        'leaf': _stack(10, lambda: _leaf(rng)),
-        'fence': _stack(10, lambda: _fence(rng)),
-        'mark': _stack(4, lambda: _mark(rng)),
-        'disc': _stack(2, lambda: _disc(rng)),
-        'wheel': _stack(2, lambda: _wheel(rng)),
-        'cloud': _stack(4, lambda: _opaque(0.5 + 0.2 * _noise(rng, 1, 1.9, 1) + np.zeros(3))),
-        'photo': _crop_photographs(_find_photographs(photographs), 64, rng),
+        'photo': _crop_photographs(photographs, 64, rng),
+        'noise': _make(40, _coloured_noise, rng),
+        'blob': _make(16, _blob, rng),
+        'pattern': _make(40, _pattern, rng),
+        'speckle': _make(12, _speckle, rng),
+        'figure': _make(16, _figure, rng),
+        'text': _make(8, _text, rng),
+        'facade': _make(20, _facade, rng),
+        'leaf': _make(10, _leaf, rng),
+        'fence': _make(10, _fence, rng),
+        'mark': _make(4, _mark, rng),
+        'disc': _make(2, _disc, rng),
+        'wheel': _make(2, _wheel, rng),
+        'cloud': _make(4, _cloud, rng),
     }
     return TextureBank(groups, device)
 
@@ -145,7 +152,8 @@ def _find_photographs(folder: Union[str, Path, None]) -> list[Path]:
     return paths
 
 
-def _crop_photographs(paths: list[Path], count: int, rng: np.random.Generator) -> np.ndarray:
+def _crop_photographs(paths: list[Path], count: int, rng: np.random.Generator
+                      ) -> list[np.ndarray]:
     crops = []
     images = {}
     for index in range(count):
@@ -163,11 +171,12 @@ def _crop_photographs(paths: list[Path], count: int, rng: np.random.Generator) -
         crop = cv2.resize(np.ascontiguousarray(image[top:top + side, left:left + side]),
                           (SIZE, SIZE), interpolation=cv2.INTER_AREA)
         crops.append(_opaque(crop.astype(np.float32) / 255))
-    return np.stack(crops)
+    return crops
 
 
-def _stack(count: int, make: Callable[[], np.ndarray]) -> np.ndarray:
-    return np.stack([make() for _ in range(count)]).astype(np.float32)
+def _make(count: int, paint: Callable[[np.random.Generator], np.ndarray],
+          rng: np.random.Generator) -> list[np.ndarray]:
+    return [paint(rng) for _ in range(count)]
 
 
 def _opaque(rgb: np.ndarray) -> np.ndarray:
@@ -182,9 +191,10 @@ def _noise(rng: np.random.Generator, channels: int, exponent: Optional[float] = 
     grain = rng.choice([1, 1, 1, 1, 4, 0.25]) if grain is None else grain  # like wood
     radius = np.hypot(fy, fx * grain)
     radius[0, 0] = np.inf
-    spectrum = rng.normal(size=(channels, SIZE, SIZE // 2 + 1, 2)) @ [1, 1j] / radius ** exponent
-    noise = np.fft.irfft2(spectrum, s=(SIZE, SIZE)).transpose(1, 2, 0).astype(np.float32)
-    return noise / noise.std(axis=(0, 1))
+    white = rng.standard_normal((channels, SIZE, SIZE // 2 + 1, 2), np.float32)
+    spectrum = white.view(np.complex64)[..., 0] / (radius ** exponent).astype(np.float32)
+    noise = np.fft.irfft2(spectrum, s=(SIZE, SIZE)).transpose(1, 2, 0)
+    return (noise / noise.std(axis=(0, 1))).astype(np.float32)
 
 
 def _colour(rng: np.random.Generator) -> np.ndarray:
@@ -194,11 +204,12 @@ def _colour(rng: np.random.Generator) -> np.ndarray:
     return (grey + vivid * (rng.random(3) - 0.5)).clip(0.03, 0.97).astype(np.float32)
 
 
-def _paint(rng: np.random.Generator, noise: np.ndarray, amplitude: float) -> np.ndarray:
-    """Turn three noise channels into partly correlated colours around a random base."""
+def _coloured_noise(rng: np.random.Generator) -> np.ndarray:
+    """Partly correlated noise in three channels around a random base."""
+    noise = _noise(rng, 3)
     grey = noise.mean(-1, keepdims=True) * 1.7
     noise = grey + (noise - grey) * rng.uniform(0, 0.7)
-    return _opaque(_colour(rng) + amplitude * noise)
+    return _opaque(_colour(rng) + rng.uniform(0.1, 0.35) * noise)
 
 
 def _blob(rng: np.random.Generator) -> np.ndarray:
@@ -336,6 +347,10 @@ def _mark(rng: np.random.Generator) -> np.ndarray:
     worn = _noise(rng, 1, 0.8)[..., 0] < rng.uniform(1.5, 3)
     dash = (y % 128) < rng.choice([64, 128])
     return np.concatenate([_opaque(rgb)[..., :3], (worn & dash)[..., None]], -1)
+
+
+def _cloud(rng: np.random.Generator) -> np.ndarray:
+    return _opaque(0.5 + 0.2 * _noise(rng, 1, 1.9, 1) + np.zeros(3))
 
 
 def _disc(rng: np.random.Generator) -> np.ndarray:
