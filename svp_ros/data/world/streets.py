@@ -44,7 +44,7 @@ def _add_road(builder: SceneBuilder, road: float) -> None:
     verge = builder.material(8, 'speckle' if not green else 'leaf', plain=rng.uniform(0, 0.5),
                              gloss=0, metres=rng.uniform(2, 6))
     builder.add(Kind.CARD, (0, 0.02, 60), (250, 250, 0), verge, FLAT)
-    asphalt = builder.material(8, str(rng.choice(['speckle', 'speckle', 'noise', 'photo'])),
+    asphalt = builder.material(8, str(rng.choice(['speckle', 'speckle', 'noise'])),
                                plain=rng.uniform(0.2, 0.9), gloss=0,
                                metres=rng.uniform(3, 8), tint=rng.uniform(0.5, 1.0) * np.ones(3))
     builder.add(Kind.CARD, (0, 0, 60), (road, 200, 0), asphalt, FLAT)
