@@ -29,6 +29,7 @@ MOTORCYCLE = StereoCamera(fx=994.978, fy=994.978, cx=311.193, cy=254.877, cx_rig
                           baseline=0.193001, width=741, height=500)
 MOTORCYCLE_RATE = 2.0
 STREET_RATE = 10.0
+STREET_SEED = 4
 INPUTS = ('/left/camera_info', '/right/camera_info', '/left/image_rect', '/right/image_rect')
 RECORDED = ('/left/camera_info=sensor_msgs/msg/CameraInfo', '/disparity', '/depth', '/confidence',
             '/diagnostics', *(f'/stereo_node/debug/{stage}_ms' for stage in (
@@ -125,12 +126,19 @@ def write_motorcycle(path: Path, frames: int) -> None:
 
 def write_street(path: Path, seconds: float, height: int, width: int, device: str) -> None:
     """Render a drive along a street as a recording with ground truth."""
+    import torch
+
     from svp_ros.data.world import World
-    world = World(device=device)
-    frames = max(1, round(seconds * STREET_RATE))
-    samples = world.sequence(7, frames, height, width, kind='street', rate=STREET_RATE)
-    for _ in write_bag(path, samples, 'mcap', STREET_RATE):
-        pass
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # tensors are small; more threads are slower, much so on a busy CPU
+    try:
+        world = World(device=device)
+        frames = max(1, round(seconds * STREET_RATE))
+        samples = world.sequence(STREET_SEED, frames, height, width, 'street', STREET_RATE)
+        for _ in write_bag(path, samples, 'mcap', STREET_RATE):
+            pass
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _make_room(out: Path) -> None:
