@@ -56,9 +56,9 @@ def calibrate(left, right, baseline_override: float = 0.0, rectified: bool = Tru
     if findings:
         return Calibration(None, tuple(findings))
 
-    fx = left.p[0]
     findings += _pair_warnings(left, right, rectified)
-    baseline = left.p[3] / fx - right.p[3] / right.p[0]
+    left_p, right_p = ([float(value) for value in info.p] for info in (left, right))
+    baseline = left_p[3] / left_p[0] - right_p[3] / right_p[0]
     if baseline_override > 0:
         baseline = baseline_override
     elif baseline == 0:
@@ -75,8 +75,9 @@ def calibrate(left, right, baseline_override: float = 0.0, rectified: bool = Tru
         findings.append(Finding(False, (
             f'a baseline of {baseline:.6g} m is unlikely; P[3] must be in pixel * metres, not '
             'millimetres; recalibrate in metres or set the parameter baseline_override')))
-    camera = StereoCamera(fx=fx, fy=left.p[5], cx=left.p[2], cy=left.p[6], cx_right=right.p[2],
-                          baseline=baseline, width=left.width, height=left.height)
+    camera = StereoCamera(fx=left_p[0], fy=left_p[5], cx=left_p[2], cy=left_p[6],
+                          cx_right=right_p[2], baseline=baseline, width=left.width,
+                          height=left.height)
     if rectified:
         camera = _apply_region(camera, left, right)
     return Calibration(camera, tuple(findings))

@@ -63,6 +63,11 @@ def array_to_image(pixels: np.ndarray, encoding: str, header) -> Image:
     return message
 
 
+def nanoseconds(stamp) -> int:
+    """Return a stamp in nanoseconds; unlike rclpy.time.Time it takes negative ones too."""
+    return stamp.sec * 1_000_000_000 + stamp.nanosec
+
+
 def to_bytes(values: np.ndarray) -> array:
     """Copy an array into what rclpy assigns to a uint8[] field without a per-element check."""
     data = array('B')

@@ -19,7 +19,6 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile, QoSReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.signals import SignalHandlerOptions
-from rclpy.time import Time
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Float32
 from std_srvs.srv import SetBool
@@ -27,7 +26,7 @@ import torch
 
 from svp_ros.predictor import StereoPredictor
 from svp_ros.ros import box_messages, diagnostics, parameters
-from svp_ros.ros.conversions import image_to_array
+from svp_ros.ros.conversions import image_to_array, nanoseconds
 from svp_ros.ros.outputs import make_frame, Outputs
 from svp_ros.ros.rig import StereoRig
 from svp_ros.ros.sync import PairSynchronizer
@@ -96,7 +95,7 @@ class StereoNode(Node):
 
     def _on_image(self, side: str, message: Image) -> None:
         if self._enabled:
-            self._sync.add(side, Time.from_msg(message.header.stamp).nanoseconds, message)
+            self._sync.add(side, nanoseconds(message.header.stamp), message)
 
     def _on_parameters(self, changes) -> SetParametersResult:
         self.settings, result = parameters.change(self.settings, changes)
@@ -138,11 +137,11 @@ class StereoNode(Node):
 
     def _count(self, frame, timing, start: float, converted: float, predicted: float) -> None:
         now = perf_counter()
-        age = self.get_clock().now() - Time.from_msg(frame.header.stamp)
+        age = self.get_clock().now().nanoseconds - nanoseconds(frame.header.stamp)
         latencies = dict(zip(STAGES, (
             timing['preprocess'] + 1000 * (converted - start), timing['inference'],
             timing['postprocess'] + 1000 * (now - predicted), 1000 * (now - start),
-            age.nanoseconds / 1e6)))
+            age / 1e6)))
         self._statistics.count_frame(latencies, frame.disparity, frame.confidence)
         for stage, publisher in self._debug.items():
             if publisher.get_subscription_count():
@@ -178,19 +177,21 @@ def main(args=None) -> int:
         return 1
     try:
         node = StereoNode()
-        executor = SingleThreadedExecutor()
-        executor.add_node(node)
+    except (ValueError, FileNotFoundError) as error:
+        print(f'stereo_node: {error}', file=sys.stderr)
+        rclpy.try_shutdown()
+        return 1
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    try:
         while not (stop.is_set() or node.failed.is_set()):
             executor.spin_once(timeout_sec=0.1)
+    finally:
         node.stop()
         executor.shutdown()
         node.destroy_node()
-        return int(node.failed.is_set())
-    except (ValueError, FileNotFoundError) as error:
-        print(f'stereo_node: {error}', file=sys.stderr)
-        return 1
-    finally:
         rclpy.try_shutdown()
+    return int(node.failed.is_set())
 
 
 if __name__ == '__main__':
