@@ -7,7 +7,6 @@ import logging
 from pathlib import Path
 from typing import Optional
 
-import cv2
 from lightning.fabric import Fabric, seed_everything
 from lightning.fabric.loggers import TensorBoardLogger
 import numpy as np
@@ -16,9 +15,10 @@ from torch import Tensor
 import yaml
 
 from svp_ros.config import load_config
+from svp_ros.data.formats import write_image
 from svp_ros.data.labelled import find_scenes, Scene
 from svp_ros.data.stream import batches, StreamConfig, WorldStream
-from svp_ros.data.world import World, WorldConfig
+from svp_ros.data.world import StereoSample, World, WorldConfig
 from svp_ros.eval.disparity import evaluate_scenes
 from svp_ros.eval.metrics import DisparityScore
 from svp_ros.model.build import (
@@ -28,6 +28,7 @@ from svp_ros.model.build import (
     NetworkConfig,
     save_checkpoint,
 )
+from svp_ros.pictures import colour_disparity
 from svp_ros.predictor import find_model, StereoPredictor
 from svp_ros.provenance import find_commit
 from svp_ros.train.loop import LoopConfig, TrainingRun
@@ -105,7 +106,7 @@ class Validation:
             visible.update(predicted, sample.disparity, valid & ~sample.occluded)
         checkpoint = self.folder / 'average.safetensors'
         save_checkpoint(checkpoint, weights, self.network)
-        cv2.imwrite(str(self.folder / 'validation.png'), _picture(sample, predicted))
+        write_image(self.folder / 'validation.png', _picture(sample, predicted))
         metrics = {name: score.result()[name] for name in ('epe', 'bad_1', 'bad_3')}
         metrics['epe_visible'] = visible.result()['epe']
         if self.scenes:
@@ -115,16 +116,15 @@ class Validation:
         return metrics
 
 
-def _picture(sample, predicted: Tensor) -> np.ndarray:
-    """BGR rows of left image, true disparity and predicted disparity."""
+def _picture(sample: StereoSample, predicted: Tensor) -> np.ndarray:
+    """RGB rows of left image, true disparity and predicted disparity."""
     rows = []
-    for i in range(predicted.shape[0]):
-        top = sample.disparity[i].max().clamp(min=1)
-        maps = [cv2.applyColorMap((x[i, 0] / top * 255).clamp(0, 255).byte().numpy(),
-                                  cv2.COLORMAP_TURBO) for x in (sample.disparity, predicted)]
-        left = (sample.left[i] * 255).byte().permute(1, 2, 0).numpy()[..., ::-1]
-        rows.append(np.concatenate([left, *maps], axis=1))
-    return np.concatenate(rows)
+    for left, truth, guess in zip(sample.left, sample.disparity, predicted):
+        high = truth.max().item()
+        rows.append(np.hstack([
+            (left * 255).byte().permute(1, 2, 0).numpy(),
+            *(colour_disparity(x[0].numpy(), 0, high) for x in (truth, guess))]))
+    return np.vstack(rows)
 
 
 def losses_of_batch(model: torch.nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
