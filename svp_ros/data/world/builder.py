@@ -20,6 +20,12 @@ SURFACES = ('noise', 'noise', 'blob', 'pattern', 'pattern', 'speckle', 'figure',
 IDENTITY = np.eye(3)
 
 
+def keep_off(centre: Sequence[float], half: np.ndarray, nearest: float) -> np.ndarray:
+    """Push a centre away along its ray until the whole shape lies beyond `nearest` metres."""
+    limit = nearest + np.linalg.norm(half)
+    return np.asarray(centre) * max(1.0, limit / centre[2]) if nearest > 0 else np.asarray(centre)
+
+
 class SceneBuilder:
     """Primitives and boxes under construction.
 
@@ -102,8 +108,11 @@ class SceneBuilder:
         return self.last_instance
 
     def random_object(self, centre: Sequence[float], size: float, depth: float,
-                      thin: float = 0.15) -> None:
-        """Add one random primitive of about this half size, freely rotated."""
+                      thin: float, nearest: float = 0.0) -> None:
+        """Add one random primitive of about this half size, freely rotated.
+
+        No part of it comes nearer than `nearest` metres to the plane of the eyes.
+        """
         rng = self.rng
         instance = self.next_instance()
         kind = Kind(rng.choice(5, p=[0.36, 0.2, 0.2, 0.16, 0.08]))
@@ -122,7 +131,7 @@ class SceneBuilder:
             material = self.fitted(group, half[:2], tuple(repeats), self.tint(0.3))
         else:
             material = self.material(depth)
-        self.add(kind, centre, half, material, rotation, taper, instance)
+        self.add(kind, keep_off(centre, half, nearest), half, material, rotation, taper, instance)
 
     def frame(self, position: Sequence[float], yaw: float, instance: int = 0,
               velocity: Sequence[float] = (0.0, 0.0, 0.0)) -> 'Frame':

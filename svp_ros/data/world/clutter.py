@@ -4,7 +4,7 @@ from typing import Optional
 
 import numpy as np
 
-from svp_ros.data.world.builder import SceneBuilder
+from svp_ros.data.world.builder import keep_off, SceneBuilder
 from svp_ros.data.world.scene import Kind, Light, log_uniform, rotation_xyz
 from svp_ros.geometry import StereoCamera
 
@@ -20,8 +20,8 @@ def build_clutter(builder: SceneBuilder, camera: StereoCamera, nearest: float) -
     for _ in range(rng.integers(*config.clutter_objects)):
         depth = 1 / rng.uniform(0.9 / back, 0.8 / nearest)
         size = depth * log_uniform(rng, 0.02, 0.2) * camera.width / camera.fx
-        depth = max(depth, nearest + 1.7 * size)
-        builder.random_object(_inside_view(rng, camera, depth), size, depth, config.thin_share)
+        builder.random_object(_inside_view(rng, camera, depth), size, depth, config.thin_share,
+                              nearest)
     return _lamp(rng, back)
 
 
@@ -36,17 +36,16 @@ def build_table(builder: SceneBuilder, camera: StereoCamera, nearest: float) -> 
     for _ in range(rng.integers(*config.table_objects)):
         depth = 1 / rng.uniform(1 / back, 0.9 / nearest)
         size = depth * log_uniform(rng, 0.04, 0.3) * camera.width / camera.fx
-        depth = max(depth, nearest + 1.2 * size)
         centre = _inside_view(rng, camera, depth)
         if rng.random() < 0.3:
-            builder.random_object(centre, size, depth, config.thin_share)
+            builder.random_object(centre, size, depth, config.thin_share, nearest)
         else:
-            _standing_object(builder, centre, size, depth, floor)
+            _standing_object(builder, centre, size, depth, floor, nearest)
     return _lamp(rng, back)
 
 
 def _standing_object(builder: SceneBuilder, centre: np.ndarray, size: float, depth: float,
-                     floor: Optional[float]) -> None:
+                     floor: Optional[float], nearest: float) -> None:
     """Add a box, ball, pot, cone, leaning board or pyramid, on the table if there is one."""
     rng = builder.rng
     half = size * np.exp(rng.normal(0, 0.3, 3))
@@ -62,6 +61,7 @@ def _standing_object(builder: SceneBuilder, centre: np.ndarray, size: float, dep
                                 rng.choice([0, rng.uniform(-0.5, 0.5)]))
     elif kind is Kind.BOX and rng.random() < 0.25:
         taper = tuple(rng.uniform(0, 1, 2).tolist())
+    centre = keep_off(centre, half, nearest)
     if floor is not None:
         centre = np.array([centre[0], floor - half[1], centre[2]])
     builder.add(kind, centre, half, builder.material(depth), rotation, taper,
@@ -84,7 +84,7 @@ def _ground(builder: SceneBuilder, camera: StereoCamera, nearest: float, back: f
     """Add a level plane that rises to somewhere between the horizon and the lower edge."""
     rng = builder.rng
     row = rng.uniform(0.55, 0.95) * camera.height  # where it meets the backdrop
-    height = max(back * (row - camera.cy) / camera.fy, 0.15 * nearest)
+    height = max(back * (row - camera.cy), nearest * (camera.height - camera.cy)) / camera.fy
     rotation = rotation_xyz(np.pi / 2, 0, 0)
     size = 10 * back * camera.width / camera.fx
     builder.add(Kind.CARD, (0, height, 0), (size, size, 0), builder.material(1.2 * nearest),
