@@ -1,0 +1,173 @@
+"""A stereo camera, listeners and service clients around one stereo_node process."""
+
+from itertools import count
+import os
+import subprocess
+import sys
+import time
+
+from diagnostic_msgs.msg import DiagnosticArray
+import numpy as np
+from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
+from rcl_interfaces.srv import SetParameters
+import rclpy
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.qos import QoSProfile
+from sensor_msgs.msg import CameraInfo, Image, PointCloud2
+from std_msgs.msg import Header
+from stereo_msgs.msg import DisparityImage
+from visualization_msgs.msg import MarkerArray
+
+from svp_ros.geometry import StereoCamera
+from svp_ros.resources import find_resource
+from svp_ros.ros.conversions import array_to_image
+
+HEIGHT, WIDTH = 72, 104
+CAMERA = StereoCamera(fx=90.0, fy=91.0, cx=50.0, cy=36.0, baseline=0.2, width=WIDTH,
+                      height=HEIGHT, cx_right=46.0)
+FRAME = 'left_camera_optical_frame'
+TYPES = {'disparity': DisparityImage, 'disparity_color': Image, 'depth': Image,
+         'camera_info': CameraInfo, 'confidence': Image, 'points2': PointCloud2,
+         'markers': MarkerArray}
+NAMESPACES = (f'cam{number}' for number in count())
+
+
+def random_pair(seed=0, height=HEIGHT, width=WIDTH):
+    generator = np.random.default_rng(seed)
+    left = generator.integers(0, 256, (height, width, 3), np.uint8)
+    return left, np.roll(left, -5, axis=1)
+
+
+class Rig:
+    """A stereo camera, listeners and service clients around one node process."""
+
+    def __init__(self, *arguments, log, camera=CAMERA):
+        os.environ['ROS_DOMAIN_ID'] = str(1 + os.getpid() % 101)
+        profile = str(find_resource('config/fastdds.xml'))
+        os.environ.update(FASTRTPS_DEFAULT_PROFILES_FILE=profile,
+                          FASTDDS_DEFAULT_PROFILES_FILE=profile)
+        self.camera, self.log, self.namespace = camera, log, next(NAMESPACES)
+        reliable = [argument for side in ('left', 'right')
+                    for topic in ('image_rect', 'camera_info')
+                    for argument in ('-p', f'qos_overrides./{self.namespace}/{side}/{topic}.'
+                                     'subscription.reliability:=reliable')]
+        self.process = subprocess.Popen(
+            [sys.executable, '-m', 'svp_ros.ros.node', '--ros-args', '-r',
+             f'__ns:=/{self.namespace}', '-p', 'device:=cpu', '-p', 'num_threads:=1',
+             *reliable, *arguments],
+            stderr=log.open('w'), stdout=subprocess.DEVNULL)
+        self.context = rclpy.Context()
+        rclpy.init(context=self.context)
+        self.node = rclpy.create_node('tester', namespace=self.namespace, context=self.context)
+        self.executor = SingleThreadedExecutor(context=self.context)
+        self.executor.add_node(self.node)
+        self.images = {side: self.node.create_publisher(Image, f'{side}/image_rect', 20)
+                       for side in ('left', 'right')}
+        self.infos = {side: self.node.create_publisher(CameraInfo, f'{side}/camera_info', 20)
+                      for side in ('left', 'right')}
+        self.received = {}
+        self.diagnostics = {}
+        self.node.create_subscription(DiagnosticArray, '/diagnostics', self._keep_diagnostics, 5)
+
+    def close(self):
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        self.executor.shutdown()
+        self.node.destroy_node()
+        self.context.try_shutdown()
+
+    def spin_until(self, condition, timeout=20.0):
+        """Return whether `condition` came true; a node that ended early fails the test."""
+        deadline = time.monotonic() + timeout
+        while not condition():
+            if time.monotonic() > deadline:
+                return False
+            assert self.process.poll() is None, self.log.read_text()
+            self.executor.spin_once(timeout_sec=0.05)
+        return True
+
+    def wait_until_ready(self):
+        publishers = [*self.images.values(), *self.infos.values()]
+        assert self.spin_until(lambda: all(p.get_subscription_count() for p in publishers), 60)
+
+    def listen(self, *topics):
+        for topic in topics:
+            self.received[topic] = []
+            self.node.create_subscription(TYPES[topic], topic, self.received[topic].append,
+                                          QoSProfile(depth=50))
+        assert self.spin_until(lambda: all(self.node.count_publishers(f'/{self.namespace}/{topic}')
+                                           for topic in topics), 60)
+        self.spin_for(0.3)  # the node has to see the subscriptions too
+
+    def spin_for(self, seconds):
+        self.spin_until(lambda: False, seconds)
+
+    def send_infos(self, tx=None):
+        c = self.camera
+        for side, cx, p3 in (('left', c.cx, 0.0), ('right', c.cx_right, -c.fx * c.baseline)):
+            p3 = p3 if side == 'left' or tx is None else tx
+            self.infos[side].publish(CameraInfo(
+                header=Header(frame_id=FRAME), width=c.width, height=c.height,
+                r=np.eye(3).ravel(), k=[c.fx, 0.0, cx, 0.0, c.fy, c.cy, 0.0, 0.0, 1.0],
+                p=[c.fx, 0.0, cx, p3, 0.0, c.fy, c.cy, 0.0, 0.0, 0.0, 1.0, 0.0]))
+
+    def send_pair(self, number, pair, encoding='rgb8', offset_ns=0):
+        header = Header(frame_id=FRAME)
+        header.stamp.sec = number
+        for (side, publisher), image in zip(self.images.items(), pair):
+            header.stamp.nanosec = 1000 + (offset_ns if side == 'right' else 0)
+            publisher.publish(array_to_image(image, encoding, header))
+
+    def stamps(self, topic):
+        return [message.header.stamp.sec for message in self.received[topic]]
+
+    def exchange(self, numbers, topic='disparity', **keys):
+        """Send pairs one after the other, each when the one before has come back."""
+        for number in numbers:
+            self.send_infos()
+            self.send_pair(number, random_pair(number), **keys)
+            assert self.spin_until(lambda number=number: number in self.stamps(topic)), (
+                f'pair {number} did not come back; got {self.stamps(topic)}')
+
+    def call(self, kind, name, request):
+        client = self.node.create_client(kind, name)
+        assert client.wait_for_service(10)
+        future = client.call_async(request)
+        assert self.spin_until(future.done, 10)
+        return future.result()
+
+    def set_parameter(self, name, value):
+        kind = {float: ('double_value', ParameterType.PARAMETER_DOUBLE),
+                str: ('string_value', ParameterType.PARAMETER_STRING)}[type(value)]
+        parameter = Parameter(name=name, value=ParameterValue(
+            type=kind[1], **{kind[0]: value}))
+        return self.call(SetParameters, 'stereo_node/set_parameters',
+                         SetParameters.Request(parameters=[parameter])).results[0]
+
+    def _keep_diagnostics(self, message):
+        if message.status[0].name.startswith(f'{self.namespace}/'):
+            self.diagnostics = {status.name: status for status in message.status}
+
+    def diagnostic(self, name):
+        """Level, text and values of the next report about `name`."""
+        self.diagnostics = {}
+        assert self.spin_until(lambda: self.diagnostics, 5)
+        return self.read_diagnostic(name)
+
+    def diagnostic_while_sending(self, numbers, **keys):
+        """The second report about images while pairs come at 10 Hz: it covers a full second."""
+        reports = []
+        for number in numbers:
+            self.diagnostics = {}
+            self.send_pair(number, random_pair(), **keys)
+            self.spin_for(0.1)
+            if self.diagnostics:
+                reports.append(self.read_diagnostic('images'))
+            if len(reports) == 2:
+                return reports[1]
+        raise AssertionError(f'no second report within {len(numbers)} pairs')
+
+    def read_diagnostic(self, name):
+        status = self.diagnostics[f'{self.namespace}/stereo_node: {name}']
+        return status.level, status.message, {item.key: item.value for item in status.values}
