@@ -38,16 +38,20 @@ def start(config: Path, out: Path, *more: str) -> subprocess.Popen:
         env={**os.environ, 'OMP_NUM_THREADS': '1'}, stderr=subprocess.PIPE, text=True)
 
 
+def wait_for_steps(run: subprocess.Popen, folder: Path, steps: int) -> None:
+    log = folder / 'train.csv'
+    deadline = time.monotonic() + 120
+    while not log.exists() or len(log.read_text().splitlines()) <= steps:
+        assert run.poll() is None and time.monotonic() < deadline, f'no {steps} steps in time'
+        time.sleep(0.01)
+
+
 def test_a_killed_run_continues_bit_exactly(config, tmp_path):
     whole = start(config, tmp_path / 'whole')
     assert whole.wait(180) == 0, whole.stderr.read()
 
     killed = start(config, tmp_path / 'killed')
-    log = tmp_path / 'killed' / 'train.csv'
-    deadline = time.monotonic() + 120
-    while not log.exists() or len(log.read_text().splitlines()) < 5:
-        assert killed.poll() is None and time.monotonic() < deadline, 'no five steps in time'
-        time.sleep(0.01)
+    wait_for_steps(killed, tmp_path / 'killed', 4)
     killed.send_signal(signal.SIGKILL)
     killed.wait()
     step = torch.load(tmp_path / 'killed' / 'last.pt', weights_only=True)['step']
@@ -69,6 +73,19 @@ def test_a_killed_run_continues_bit_exactly(config, tmp_path):
             'average.safetensors'} <= {p.name for p in folder.iterdir()}
     assert list((folder / 'tensorboard').iterdir())
     assert StereoPredictor.load(folder / 'average.safetensors').card['parameters'] > 1e6
+
+
+def test_a_run_that_is_told_to_stop_saves_first(tmp_path):
+    slow = {**FAST, 'loop': {**FAST['loop'], 'steps': 100000, 'save_every_s': 1e6}}
+    path = tmp_path / 'slow.yaml'
+    path.write_text(yaml.safe_dump(slow))
+    run = start(path, tmp_path / 'run')
+    wait_for_steps(run, tmp_path / 'run', 3)
+    assert not (tmp_path / 'run' / 'last.pt').exists()
+    run.send_signal(signal.SIGTERM)
+    assert run.wait(60) == 130
+    assert 'continue with --resume' in run.stderr.read()
+    assert torch.load(tmp_path / 'run' / 'last.pt', weights_only=True)['step'] >= 3
 
 
 def test_a_finished_folder_is_not_overwritten(config, tmp_path):

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 import logging
 from pathlib import Path
+import signal
 from typing import Optional
 
 from lightning.fabric import Fabric, seed_everything
@@ -183,6 +184,7 @@ def main(argv: Optional[list[str]] = None) -> int:
                     precision=config.precision,
                     loggers=TensorBoardLogger(folder, name='', version='tensorboard'))
     fabric.launch()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # saves, like Ctrl-C
     seed_everything(config.seed, verbose=False)
     model, network = start_network(config)
     run = TrainingRun(model, config.loop, folder, fabric)

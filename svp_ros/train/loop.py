@@ -148,7 +148,16 @@ class TrainingRun:
 
         Raises:
             NonFiniteLossError: If the loss is NaN or infinite.
+            KeyboardInterrupt: On Ctrl-C, after saving.
         """
+        try:
+            self._train(batches, losses, validate)
+        except KeyboardInterrupt:
+            self.save()
+            log.info('stopped after step %d; continue with --resume', self.step)
+            raise
+
+    def _train(self, batches, losses, validate) -> None:
         c = self.config
         self.wrapped.train()
         saved = began = time.monotonic()
