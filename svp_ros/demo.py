@@ -29,7 +29,7 @@ MOTORCYCLE = StereoCamera(fx=994.978, fy=994.978, cx=311.193, cy=254.877, cx_rig
                           baseline=0.193001, width=741, height=500)
 MOTORCYCLE_RATE = 2.0
 STREET_RATE = 10.0
-STREET_SEED = 4
+STREET_SEED = 6
 INPUTS = ('/left/camera_info', '/right/camera_info', '/left/image_rect', '/right/image_rect')
 RECORDED = ('/left/camera_info=sensor_msgs/msg/CameraInfo', '/disparity', '/depth', '/confidence',
             '/diagnostics', *(f'/stereo_node/debug/{stage}_ms' for stage in (

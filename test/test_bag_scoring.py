@@ -159,6 +159,13 @@ def test_no_data_is_an_error(tmp_path, played):
         DepthScore().result()
 
 
+def test_a_recording_of_another_camera_is_an_error(tmp_path, played):
+    guess = np.nan_to_num(TRUTH, nan=1.0)
+    recording = write_recording(tmp_path / 'out', [guess], camera=replace(CAMERA, baseline=0.6))
+    with pytest.raises(ValueError, match='belongs to another camera.*0.6000 m, but the truth'):
+        score_recording(played, recording)
+
+
 def write_other(path):
     with BagWriter(path) as bag:
         bag.write('/number', 0, float_message(1.0))

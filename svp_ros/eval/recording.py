@@ -205,6 +205,13 @@ def _join(truth_bag: BagReader, left_topic: str, truth_topic: str, bag: BagReade
         truth = bag_messages.disparity_to_array(truth_message)
         message = bag.decode(group[disparity_topic])
         disparity = bag_messages.disparity_to_array(message)
+        scale = truth.shape[1] / disparity.shape[1]
+        if not np.allclose((message.f * scale, message.t), (truth_message.f, truth_message.t),
+                           rtol=0.01):
+            raise ValueError(
+                f'{bag.path} belongs to another camera than {truth_bag.path}: focal length '
+                f'{message.f * scale:.1f} px and baseline {message.t:.4f} m, but the truth has '
+                f'{truth_message.f:.1f} px and {truth_message.t:.4f} m')
         if depth_topic in group:
             depth = bag_messages.image_to_array(bag.decode(group[depth_topic]))
         else:
@@ -214,7 +221,7 @@ def _join(truth_bag: BagReader, left_topic: str, truth_topic: str, bag: BagReade
             confidence = bag_messages.image_to_array(bag.decode(group[confidence_topic]))
         yield ScoredFrame(
             index, stamp, bag_messages.image_to_array(truth_bag.decode(truths[left_topic])), truth,
-            _resize(disparity, truth.shape) * (truth.shape[1] / disparity.shape[1]),
+            _resize(disparity, truth.shape) * scale,
             _depth(truth, truth_message), _resize(depth, truth.shape),
             None if confidence is None else _resize(confidence, truth.shape))
         index += 1

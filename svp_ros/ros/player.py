@@ -18,6 +18,7 @@ from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPo
 from rclpy.signals import SignalHandlerOptions
 from rosgraph_msgs.msg import Clock
 
+from svp_ros.arguments import parse_arguments
 from svp_ros.data.rosbag2 import BagReader, RawMessage
 
 CLOCK_PERIOD_S = 0.01
@@ -172,7 +173,7 @@ def _publish_clock(clock: Publisher, nanoseconds: int) -> None:
 
 def _parse(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog='svp play', description=__doc__.split(': ', 1)[1],
+        prog='svp play', description=__doc__.split(': ', 1)[1].capitalize(),
         formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument('bag', help='rosbag2 folder, .mcap or .db3 file')
     parser.add_argument('--rate', type=float, default=1.0, help='speed; 2 is twice as fast')
@@ -189,7 +190,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
                         help='wait at most so long until every topic has a subscriber')
     parser.add_argument('--subscribers', nargs='+', default=[], metavar='TOPIC:=N',
                         help='that wait is for N subscribers of this topic instead of 1')
-    arguments = parser.parse_args(argv)
+    arguments = parse_arguments(parser, argv)
     if not arguments.rate > 0:
         raise ValueError(f'--rate must be positive, got {arguments.rate:g}')
     if arguments.loop < 0:
