@@ -110,8 +110,11 @@ def test_every_parameter_gets_a_gradient(size):
     config = TINY if size == 'tiny' else SIZES[size]
     model = build_model(config)
     losses(model, *pair()).backward()
-    unused = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()]
-    assert unused == ['backbone.hidden_token']  # pre-training alone hides patches
+    unused = [name for name, p in model.named_parameters()
+              if p.requires_grad and (p.grad is None or not p.grad.any())]
+    assert unused == []
+    frozen = [name for name, p in model.named_parameters() if not p.requires_grad]
+    assert frozen == ['backbone.hidden_token']  # pre-training alone hides patches
 
 
 def test_every_parameter_of_the_reconstruction_gets_a_gradient():

@@ -91,7 +91,9 @@ def build_backbone(config: NetworkConfig) -> StereoBackbone:
 
 def build_model(config: NetworkConfig) -> DisparityNetwork:
     """Disparity network with fresh weights."""
-    return DisparityNetwork(build_backbone(config), DisparityHead(
+    backbone = build_backbone(config)
+    backbone.hidden_token.requires_grad_(False)  # only pre-training hides patches
+    return DisparityNetwork(backbone, DisparityHead(
         config.channels, config.cost_channels, config.match_groups, config.refine_channels,
         config.max_disparity))
 
