@@ -75,6 +75,13 @@ def test_a_killed_run_continues_bit_exactly(config, tmp_path):
     assert StereoPredictor.load(folder / 'average.safetensors').card['parameters'] > 1e6
 
 
+def test_two_processes_train_together(config, tmp_path):
+    run = start(config, tmp_path / 'run', '--devices', '2')
+    assert run.wait(180) == 0, run.stderr.read()
+    assert torch.load(tmp_path / 'run' / 'last.pt', weights_only=True)['step'] == 12
+    assert len((tmp_path / 'run' / 'validate.csv').read_text().splitlines()) == 2
+
+
 def test_a_run_that_is_told_to_stop_saves_first(tmp_path):
     slow = {**FAST, 'loop': {**FAST['loop'], 'steps': 100000, 'save_every_s': 1e6}}
     path = tmp_path / 'slow.yaml'

@@ -144,7 +144,7 @@ class TrainingRun:
         Args:
             batches: batches of the steps self.step, self.step + 1, ...
             losses: (model, batch) -> weighted terms of the loss.
-            validate: averaged weights -> metrics; called on the first process only.
+            validate: averaged weights -> metrics; None on all processes but the first.
 
         Raises:
             NonFiniteLossError: If the loss is NaN or infinite.
@@ -202,9 +202,9 @@ class TrainingRun:
             if time.monotonic() - saved > c.save_every_s:
                 self.save()
                 saved = time.monotonic()
-            if validate and (self.step % c.validate_every == 0 or self.step == c.steps):
+            if self.step % c.validate_every == 0 or self.step == c.steps:
                 self.save()
-                if self.fabric.is_global_zero:
+                if validate:
                     self._log('validate', **validate(self.average.state))
                 self.fabric.barrier()
                 self.wrapped.train()
