@@ -22,8 +22,8 @@ def data_files():
 setup(
     name=package_name,
     version='0.1.0',
-    description='Real-time stereo perception for ROS 2: disparity, depth and 3D boxes from one '
-                'small network',
+    description='Real-time stereo perception for ROS 2: disparity and depth from one small '
+                'network',
     maintainer='svp_ros maintainers',
     maintainer_email='maintainers@svp-ros.example.org',
     license='Apache-2.0',

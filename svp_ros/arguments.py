@@ -11,7 +11,8 @@ def parse_arguments(parser: argparse.ArgumentParser,
                     argv: Optional[list[str]]) -> argparse.Namespace:
     """Parse `argv` after the options of the YAML file named by `--config`, which it overrides.
 
-    The file holds `option: value` lines with the option's long name; switches take true or false.
+    The file holds `option: value` lines with the option's long name; switches take true or false,
+    options with several values a list.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -33,7 +34,9 @@ def parse_arguments(parser: argparse.ArgumentParser,
                              + ', '.join(known))
         if value is True:
             options.append(f'--{key}')
-        elif value is not False:
+        elif isinstance(value, list):
+            options += [f'--{key}', *map(str, value)]
+        elif value is not False and value is not None:
             options.append(f'--{key}={value}')
     return parser.parse_args([*options, *rest])
 

@@ -142,7 +142,17 @@ def write_street(path: Path, seconds: float, height: int, width: int, device: st
 
 
 def _make_room(out: Path) -> None:
-    """Remove what an earlier demo left in this folder, and nothing else."""
+    """Remove what an earlier demo left in this folder.
+
+    Raises:
+        ValueError: If the folder holds something else.
+    """
+    marker = out / '.svp_demo'
+    if out.is_dir() and any(out.iterdir()) and not marker.exists():
+        raise ValueError(f'{out} is not empty and was not written by svp demo; choose another '
+                         '--out')
+    out.mkdir(parents=True, exist_ok=True)
+    marker.touch()
     for name in ('bags', 'recording', 'pictures', 'logs'):
         shutil.rmtree(out / name, ignore_errors=True)
     for name in ('metrics.json', 'report.html'):

@@ -11,6 +11,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 import svp_ros
+from svp_ros.arguments import parse_arguments
 from svp_ros.model.build import build_model, read_checkpoint, SIZES
 from svp_ros.predictor import choose_device, NETWORK_SIZE
 from svp_ros.provenance import describe_device, find_commit
@@ -49,7 +50,9 @@ def main(argv: Optional[list[str]] = None) -> int:
     parser.add_argument('--device', default='cpu', help='where latency is measured')
     parser.add_argument('--threads', type=int, default=1, help='CPU threads for the measurement')
     parser.add_argument('--json', type=Path, help='also write the figures to this file')
-    arguments = parser.parse_args(argv)
+    arguments = parse_arguments(parser, argv)
+    if arguments.threads < 1:
+        raise ValueError(f'--threads must be at least 1, got {arguments.threads}')
     device = choose_device(arguments.device)
 
     print(f'svp_ros {svp_ros.__version__}, Python {platform.python_version()}')

@@ -25,8 +25,8 @@ class StereoResult:
     """What the network says about one pair, at the size of the input images.
 
     Attributes:
-        disparity: (H, W) float32, pixels, x_left - x_right; NaN where the network declares that
-            the right image does not show the point.
+        disparity: (H, W) float32, pixels, x_left - x_right > 0; NaN where the network declares
+            that the right image does not show the point.
         disparity_filled: (H, W) float32, the network's best guess everywhere.
         confidence: (H, W) float32 in [0, 1], estimated probability that the disparity is within
             3 pixels of the network's input size.
@@ -58,6 +58,9 @@ def choose_device(device: str = 'auto') -> str:
     if kind == 'cuda' and not torch.cuda.is_available():
         raise ValueError(f'device "{device}" was asked for but torch sees no CUDA GPU; '
                          'use auto or cpu')
+    if kind == 'cuda' and (torch.device(device).index or 0) >= torch.cuda.device_count():
+        raise ValueError(f'device "{device}" was asked for but torch sees '
+                         f'{torch.cuda.device_count()} CUDA GPU(s), counted from cuda:0')
     return device
 
 
@@ -107,8 +110,15 @@ class StereoPredictor:
 
     @classmethod
     def load(cls, model: Union[str, Path], device: str = 'auto',
-             network_size: tuple[int, int] = NETWORK_SIZE) -> 'StereoPredictor':
-        """Load a model by its name in models/ or by path; arguments and errors as above."""
+             network_size: tuple[int, int] = NETWORK_SIZE,
+             engine: str = 'torch') -> 'StereoPredictor':
+        """Load a model by its name in models/ or by path; arguments and errors as above.
+
+        Raises:
+            ValueError: If the engine is not torch, the only one so far.
+        """
+        if engine != 'torch':
+            raise ValueError(f'engine must be torch, got "{engine}"')
         return cls(find_model(model), device, network_size)
 
     @torch.inference_mode()
@@ -147,7 +157,7 @@ class StereoPredictor:
         if (h, w) != (H, W):
             maps = F.interpolate(maps, size=(H, W), mode='bilinear', align_corners=False)
         filled, confidence, no_match = maps[0].cpu().numpy()
-        disparity = np.where(no_match > 0, np.float32(np.nan), filled)
+        disparity = np.where((no_match > 0) | (filled <= 0), np.float32(np.nan), filled)
         return StereoResult(
             disparity=disparity, disparity_filled=filled, confidence=confidence, boxes=None,
             timing={'preprocess': preprocess, 'inference': inference, 'postprocess': clock.lap()})
@@ -170,12 +180,12 @@ class _Stopwatch:
     """Milliseconds between laps, after the device has finished its work."""
 
     def __init__(self, device: str):
-        self.cuda = device.startswith('cuda')
+        self.device = device
         self.start = time.perf_counter()
 
     def lap(self) -> float:
-        if self.cuda:
-            torch.cuda.synchronize()
+        if self.device.startswith('cuda'):
+            torch.cuda.synchronize(self.device)
         now = time.perf_counter()
         elapsed, self.start = 1e3 * (now - self.start), now
         return elapsed

@@ -24,8 +24,10 @@ def ros_environment(domain_id: Optional[int] = None) -> dict[str, str]:
         domain_id: ROS_DOMAIN_ID, 0 to 101; None draws one.
     """
     profile = str(find_resource('config/fastdds.xml'))
+    if domain_id is None:
+        domain_id = random.SystemRandom().randint(1, 101)
     return {
-        **os.environ, 'ROS_DOMAIN_ID': str(domain_id or random.SystemRandom().randint(1, 101)),
+        **os.environ, 'ROS_DOMAIN_ID': str(domain_id),
         'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST', 'PYTHONUNBUFFERED': '1',
         'FASTRTPS_DEFAULT_PROFILES_FILE': profile, 'FASTDDS_DEFAULT_PROFILES_FILE': profile}
 

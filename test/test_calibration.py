@@ -39,6 +39,13 @@ def test_a_good_pair_gives_its_camera_and_no_findings():
     assert camera.doffs == pytest.approx(12)
 
 
+def test_a_right_principal_point_beyond_the_left_limits_the_range():
+    calibration = calibrate(*make_infos(cx_right=CX + 20))
+    farthest = FX * BASELINE / 20
+    assert f'nothing beyond {farthest:.1f} m can be matched' in calibration.findings[0].text
+    assert not calibration.findings[0].error
+
+
 def test_both_cameras_of_a_row_give_the_baseline_between_them():
     left, right = make_infos(tx=-FX * 0.5)
     left.p[3] = FX * 0.06  # the second camera of KITTI

@@ -214,7 +214,7 @@ def test_sizes_stay_within_their_budget(name, limit):
     image = torch.rand(1, 3, 480, 640)
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:
         model(image, image)
-    assert counter.get_total_flops() <= limit * 1e9
+    assert 0.5 * limit * 1e9 < counter.get_total_flops() <= limit * 1e9
 
 
 def test_checkpoint_round_trip_gives_the_same_output(tmp_path):

@@ -27,7 +27,8 @@ def test_at_network_size_the_predictor_is_the_network(predictor, tiny_model):
     np.testing.assert_allclose(result.disparity_filled, output.disparity[0, 0], atol=1e-4)
     scale = np.exp(output.log_scale[0, 0].numpy())
     np.testing.assert_allclose(result.confidence, 1 - np.exp(-3 / scale), atol=1e-5)
-    assert np.array_equal(np.isnan(result.disparity), output.no_match[0, 0].numpy() > 0)
+    unseen = (output.no_match[0, 0] > 0) | (output.disparity[0, 0] <= 0)
+    assert np.array_equal(np.isnan(result.disparity), unseen.numpy())
 
 
 @pytest.mark.parametrize('height, width', [(96, 128), (50, 333), (201, 90), (720, 1280)])
@@ -98,5 +99,15 @@ def test_devices(tiny_model):
     if not torch.cuda.is_available():
         with pytest.raises(ValueError, match='torch sees no CUDA GPU'):
             choose_device('cuda')
+    with pytest.raises(ValueError, match='engine must be torch, got "magic"'):
+        StereoPredictor.load(tiny_model, engine='magic')
     with pytest.raises(ValueError, match='network_size must be at least 64x64, got 32x640'):
         StereoPredictor.load(tiny_model, network_size=(32, 640))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a CUDA GPU')
+def test_a_gpu_gives_the_disparity_of_the_cpu(predictor, tiny_model):
+    left, right = images()
+    gpu = StereoPredictor.load(tiny_model, device='cuda', network_size=(96, 128))
+    np.testing.assert_allclose(gpu.predict(left, right).disparity_filled,
+                               predictor.predict(left, right).disparity_filled, atol=0.05)

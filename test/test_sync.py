@@ -1,6 +1,8 @@
 from threading import Thread
 import time
 
+import pytest
+
 from svp_ros.ros.sync import PairSynchronizer
 
 MS = 1_000_000
@@ -61,12 +63,14 @@ def test_approximate_mode_takes_the_nearest_within_tolerance():
     assert sync.take(0) is None
 
 
-def test_the_offset_of_unpaired_streams_is_measured():
+@pytest.mark.parametrize('offset', [4 * MS, 5000 * MS])
+def test_the_offset_of_unpaired_streams_is_measured(offset):
     sync = PairSynchronizer(queue_size=3)
     for frame in range(8):
-        feed(sync, ('left', frame * 33 * MS), ('right', (frame * 33 + 4) * MS))
+        feed(sync, ('left', frame * 33 * MS), ('right', frame * 33 * MS + offset))
     assert sync.take(0) is None
-    assert sync.offset == 4 * MS
+    assert sync.counts['unpaired'] > 0
+    assert abs(sync.offset - offset) <= 8 * 33 * MS * (offset > 1000 * MS)
 
 
 def test_stamps_that_jump_back_start_afresh():

@@ -9,11 +9,12 @@ import pytest
 import torch
 import yaml
 
+from svp_ros.cli import main as cli_main
 from svp_ros.config import load_config
 from svp_ros.model.build import build_model, load_checkpoint, NetworkConfig, save_checkpoint
 from svp_ros.predictor import StereoPredictor
-from svp_ros.train.disparity import DisparityTraining, main
-from svp_ros.train.loop import NonFiniteLossError, WeightAverage
+from svp_ros.train.disparity import _config_of_run, DisparityTraining, main
+from svp_ros.train.loop import _drop_rows_after, NonFiniteLossError, WeightAverage
 from svp_ros.train.losses import at_stride, masked_mean, matching_loss
 
 FAST = {
@@ -112,6 +113,9 @@ def test_resume_without_a_run_says_so(config, tmp_path):
     ({'size': 'huge'}, 'no network size "huge"; there are nano, small, base'),
     ({'stream': {'height': 50}}, 'height must be a positive multiple of 32, got 50'),
     ({'loop': {'steps': 'many'}}, "steps must be int, got 'many'"),
+    ({'loop': {'log_every': 0}}, 'log_every must be at least 1, got 0'),
+    ({'stream': {'augment': {'grey': 2}}}, 'grey is a probability, got 2'),
+    ({'precision': '16-mixed'}, 'precision must be 32-true or bf16-mixed, got 16-mixed'),
 ])
 def test_wrong_settings_are_refused(tmp_path, change, message):
     path = tmp_path / 'wrong.yaml'
@@ -137,9 +141,37 @@ def test_a_non_finite_loss_stops_the_run_and_keeps_the_checkpoint(config, tmp_pa
     save_checkpoint(tmp_path / 'nan.safetensors', state, NetworkConfig())
     path = tmp_path / 'nan.yaml'
     path.write_text(yaml.safe_dump({**FAST, 'start': str(tmp_path / 'nan.safetensors')}))
-    with pytest.raises(NonFiniteLossError, match='loss is nan at step 1 .*lower learning_rate'):
+    with pytest.raises(NonFiniteLossError,
+                       match='loss is nan at step 1 .*start again and a lower learning_rate'):
         main(['--config', str(path), '--out', str(tmp_path / 'run'), '--accelerator', 'cpu',
               '--workers', '0'])
+
+
+def test_user_errors_of_training_are_one_line(tmp_path, capsys):
+    assert cli_main(['finetune', 'disparity', '--out', str(tmp_path), '--devices', 'many']) == 2
+    assert capsys.readouterr().err == (
+        'svp finetune disparity: --devices must be auto or a positive number, got many\n')
+
+
+def test_a_resumed_run_keeps_its_own_settings(config, tmp_path):
+    run = tmp_path / 'run'
+    run.mkdir()
+    (run / 'config.yaml').write_text(config.read_text())
+    changed = tmp_path / 'changed.yaml'
+    changed.write_text(yaml.safe_dump({**FAST, 'seed': 5}))
+    with pytest.raises(ValueError, match='was started with seed 0, got 5'):
+        main(['--config', str(changed), '--out', str(run), '--resume', '--accelerator', 'cpu'])
+    own = _config_of_run(run, None)
+    assert own == load_config(DisparityTraining, config)
+    longer = load_config(DisparityTraining, config, loop={'steps': 99})
+    assert _config_of_run(run, longer) == longer
+
+
+def test_steps_that_are_done_again_are_logged_once(tmp_path):
+    log = tmp_path / 'train.csv'
+    log.write_text('step,loss\n50,3\n100,2\n150,1\n')
+    _drop_rows_after(log, 100)
+    assert log.read_text() == 'step,loss\n50,3\n100,2\n'
 
 
 def test_masked_mean_ignores_the_invalid():

@@ -21,6 +21,7 @@ from svp_ros.data.bags import StereoBagWriter
 from svp_ros.data.formats import write_image, write_pfm
 from svp_ros.data.world import StereoSample, World, WorldConfig
 from svp_ros.pictures import colour_disparity, join_pictures
+from svp_ros.predictor import choose_device
 
 KINDS = ('street', 'room', 'clutter', 'table', 'mixed')
 FIRST_STAMP = 1_000_000_000  # nanoseconds
@@ -118,7 +119,7 @@ def main(argv: Optional[list[str]] = None) -> int:
         raise ValueError('a bag shows one scene; choose its --kind, for example street')
 
     world = World(load_config(WorldConfig, arguments.config), arguments.photographs,
-                  arguments.device)
+                  choose_device(arguments.device))
     height, width = arguments.size
     if arguments.format == 'folder':
         samples = write_folder(arguments.out, render_scenes(

@@ -1,4 +1,4 @@
-"""Training batches by step number: the same step gives the same batch, on any machine.
+"""Training batches by step number: the same step gives the same batch.
 
 Nothing is remembered between steps, so a run that was killed continues with exactly the batches
 that it would have seen.
@@ -20,6 +20,7 @@ from svp_ros.data.world import World, WorldConfig
 
 DISPARITY_STEPS_PER_PIXEL = 128  # cached disparities are fixed-point uint16
 PAIRS_PER_RENDER = 4
+RENDERING = 1  # raise it when the world changes, so that no stored pair of the old one is used
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ class WorldStream(Dataset):
     def _digest(self) -> str:
         """Name of what is rendered, so that other settings never reuse its pairs."""
         c = self.config
-        rendered = (c.render_height, c.render_width, c.photographs, c.world)
+        rendered = (RENDERING, c.render_height, c.render_width, c.photographs, c.world)
         return hashlib.sha256(repr(rendered).encode()).hexdigest()[:12]
 
     def _render(self, seed: int, count: int) -> Batch:

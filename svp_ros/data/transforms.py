@@ -5,7 +5,7 @@ gets its own colours because real eyes differ.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 import math
 
 import torch
@@ -50,6 +50,19 @@ class AugmentConfig:
     misalign_deg: float = 0.1
     flip: float = 0.5
     upside_down: float = 0.1
+
+    def __post_init__(self):
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if isinstance(value, tuple):
+                if value[0] > value[1]:
+                    raise ValueError(f'{item.name} must be (low, high), got {value}')
+            elif value < 0:
+                raise ValueError(f'{item.name} must not be negative, got {value}')
+        for name in ('photometric', 'grey', 'blur', 'jpeg', 'erase', 'misalign', 'flip',
+                     'upside_down'):
+            if getattr(self, name) > 1:
+                raise ValueError(f'{name} is a probability, got {getattr(self, name)}')
 
 
 def augment(batch: Batch, height: int, width: int, config: AugmentConfig,

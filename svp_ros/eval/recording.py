@@ -203,6 +203,8 @@ def _join(truth_bag: BagReader, left_topic: str, truth_topic: str, bag: BagReade
             continue
         truth_message = truth_bag.decode(truths[truth_topic])
         truth = bag_messages.disparity_to_array(truth_message)
+        if not np.isfinite(truth).any():
+            continue
         message = bag.decode(group[disparity_topic])
         disparity = bag_messages.disparity_to_array(message)
         scale = truth.shape[1] / disparity.shape[1]

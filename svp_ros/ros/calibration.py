@@ -78,6 +78,12 @@ def calibrate(left, right, baseline_override: float = 0.0, rectified: bool = Tru
     camera = StereoCamera(fx=left_p[0], fy=left_p[5], cx=left_p[2], cy=left_p[6],
                           cx_right=right_p[2], baseline=baseline, width=left.width,
                           height=left.height)
+    if camera.doffs < -1:
+        farthest = camera.fx * camera.baseline / -camera.doffs
+        findings.append(Finding(False, (
+            f'cx of the right camera is {-camera.doffs:.1f} px larger than of the left: nothing '
+            f'beyond {farthest:.1f} m can be matched and is published as invalid; calibrate with '
+            'zero disparity at infinity, as cv2.stereoRectify does by default')))
     if rectified:
         camera = _apply_region(camera, left, right)
     return Calibration(camera, tuple(findings))

@@ -10,6 +10,7 @@ from threading import Event, Thread
 from time import perf_counter
 import traceback
 
+import cv2
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
 import rclpy
@@ -126,7 +127,7 @@ class StereoNode(Node):
             self._log_findings()
             converted = perf_counter()
             result = self.predictor.predict(pair.left, pair.right, pair.camera)
-        except ValueError as error:
+        except (ValueError, cv2.error) as error:
             self._statistics.count_bad_frame(str(error))
             self.get_logger().warning(f'pair dropped: {error}', throttle_duration_sec=LOG_PERIOD_S)
             return
@@ -161,7 +162,7 @@ class StereoNode(Node):
             diagnostics.network_status(report, self.predictor.card, self.predictor.device,
                                        self.settings.max_processing_time_ms)]
         self._diagnostics.publish(diagnostics.diagnostic_array(
-            statuses, self.get_fully_qualified_name()[1:], self.predictor.card['name'],
+            statuses, self.get_fully_qualified_name()[1:], self.predictor.device,
             self.get_clock().now().to_msg()))
 
 

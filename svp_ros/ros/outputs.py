@@ -51,6 +51,8 @@ def make_frame(header, pair, result, settings) -> Frame:
     low = np.float32(power / settings.max_depth)
     high = np.float32(min(power / settings.min_depth, camera.width - 1 - camera.doffs))
     d = result.disparity - np.float32(camera.doffs)
+    if camera.doffs < -1:  # what lies farther than x_left = x_right collects at 0
+        low = max(low, np.float32(1 - camera.doffs))
     valid = (d >= low) & (d <= high) & (result.confidence >= settings.confidence_threshold)
     if pair.inside is not None:
         valid &= pair.inside

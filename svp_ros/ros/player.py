@@ -30,8 +30,12 @@ def main(argv: Optional[list[str]] = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     split = argv.index('--ros-args') if '--ros-args' in argv else len(argv)
     arguments = _parse(argv[:split])
-    rclpy.init(args=argv[split:], signal_handler_options=SignalHandlerOptions.NO)
-    handler = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        rclpy.init(args=argv[split:], signal_handler_options=SignalHandlerOptions.NO)
+    except RuntimeError as error:  # RCLError, unknown ROS arguments
+        raise ValueError(f'wrong ROS arguments: {error}') from error
+    handlers = {number: signal.signal(number, signal.default_int_handler)
+                for number in (signal.SIGINT, signal.SIGTERM)}
     node = Node('svp_player')
     try:
         with BagReader(arguments.bag) as bag:
@@ -59,7 +63,8 @@ def main(argv: Optional[list[str]] = None) -> int:
     finally:
         node.destroy_node()
         rclpy.try_shutdown()
-        signal.signal(signal.SIGTERM, handler)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
     return 0
 
 

@@ -89,8 +89,8 @@ def record(path: str, topics: list[str], storage: str = 'mcap', wait_s: float = 
             signal.signal(number, handler)
 
 
-def _write(bag: BagWriter, counts: dict[str, int], topic: str, data: bytes, info: dict) -> None:
-    bag.write_raw(topic, info['received_timestamp'] or time.time_ns(), data)
+def _write(bag: BagWriter, counts: dict[str, int], topic: str, data: bytes) -> None:
+    bag.write_raw(topic, time.time_ns(), data)
     counts[topic] += 1
 
 

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import Optional
 
-from builtin_interfaces.msg import Time
 import cv2
 import numpy as np
 
@@ -51,9 +50,7 @@ class StereoRig:
 
     def update(self, side: str, info) -> None:
         """Cache the CameraInfo of 'left' or 'right'."""
-        info.header.stamp = Time()
-        if info != self._infos.get(side):
-            self._infos[side] = info
+        self._infos[side] = info
 
     def rectified_pair(self, left: np.ndarray, right: np.ndarray) -> RectifiedPair:
         """Return the pair as the network wants it.
@@ -88,9 +85,10 @@ class StereoRig:
             self.findings = (Finding(True, f'no camera_info on {" and ".join(missing)}'),)
             raise ValueError(self.findings[0].text)
         left, right = self._infos['left'], self._infos['right']
-        if self._made_for != (left, right, width, height):
+        made_for = _fingerprint(left), _fingerprint(right), width, height
+        if self._made_for != made_for:
             self._rebuild(left, right, width, height)
-            self._made_for = left, right, width, height
+            self._made_for = made_for
         if self.camera is None:
             raise ValueError('; '.join(finding.text for finding in self.findings if finding.error))
 
@@ -112,3 +110,11 @@ class StereoRig:
         fitted = fit_to_image(self.camera, width, height)
         self.camera = fitted.camera
         self.findings += fitted.findings
+
+
+def _fingerprint(info) -> bytes:
+    """All that counts of a CameraInfo; unlike ==, NaN equals NaN and the stamp does not matter."""
+    roi = info.roi
+    numbers = (info.height, info.width, info.binning_x, info.binning_y, roi.x_offset,
+               roi.y_offset, roi.height, roi.width, *info.k, *info.r, *info.p, *info.d)
+    return info.distortion_model.encode() + np.array(numbers, np.float64).tobytes()

@@ -39,9 +39,9 @@ class PairSynchronizer:
         """Store an image of `side` ('left' or 'right') with its stamp in nanoseconds."""
         with self._condition:
             self.counts[side] += 1
-            if stamp < self._newest - TIME_JUMP:
+            if stamp < self._newest[side] - TIME_JUMP:
                 self._forget()
-            self._newest = max(self._newest, stamp)
+            self._newest[side] = max(self._newest[side], stamp)
             self._stamps[side].append(stamp)
             if stamp <= self._paired[side]:
                 self.counts['late'] += 1
@@ -72,7 +72,7 @@ class PairSynchronizer:
 
     def _forget(self) -> None:
         self._pair = None
-        self._newest = -1
+        self._newest = {'left': -1, 'right': -1}
         self._paired = {'left': -1, 'right': -1}
         self._waiting = {'left': {}, 'right': {}}
         self._stamps = {side: deque(maxlen=2 * self.queue_size) for side in OPPOSITE}

@@ -2,7 +2,7 @@
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 import logging
 from pathlib import Path
 import signal
@@ -37,7 +37,7 @@ from svp_ros.train.losses import disparity_losses
 
 log = logging.getLogger(__name__)
 
-VALIDATION_SEED = 2 ** 31 - 1  # never drawn by training
+VALIDATION_SEED = 2 ** 31  # training draws smaller ones
 PAIRS_PER_VALIDATION_BATCH = 4
 
 
@@ -49,7 +49,7 @@ class DisparityTraining:
         size: nano, small or base.
         start: checkpoint (path or name in models/) whose weights are the start; None: fresh.
         seed: seed of weights, world and augmentation.
-        precision: Fabric's: 32-true, bf16-mixed, 16-mixed.
+        precision: 32-true or bf16-mixed.
         validation_pairs: fixed world pairs that every validation scores.
         stream: data.
         loop: optimisation.
@@ -65,6 +65,8 @@ class DisparityTraining:
 
     def __post_init__(self):
         get_size(self.size)
+        if self.precision not in ('32-true', 'bf16-mixed'):
+            raise ValueError(f'precision must be 32-true or bf16-mixed, got {self.precision}')
         if self.validation_pairs < PAIRS_PER_VALIDATION_BATCH:
             raise ValueError(f'validation_pairs must be at least {PAIRS_PER_VALIDATION_BATCH}, '
                              f'got {self.validation_pairs}')
@@ -86,7 +88,7 @@ class Validation:
         c = config.stream
         world = World(WorldConfig(), c.photographs)
         self.samples = [
-            world.sample(VALIDATION_SEED - i, PAIRS_PER_VALIDATION_BATCH, c.height, c.width)
+            world.sample(VALIDATION_SEED + i, PAIRS_PER_VALIDATION_BATCH, c.height, c.width)
             for i in range(config.validation_pairs // PAIRS_PER_VALIDATION_BATCH)]
         self.model = build_model(network).to(device).eval()
         self.network = network
@@ -175,19 +177,20 @@ def main(argv: Optional[list[str]] = None) -> int:
         config = replace(config, stream=replace(config.stream,
                                                 photographs=arguments.photographs))
     folder = arguments.out
-    if not arguments.resume and (folder / 'last.pt').exists():
+    if arguments.resume:
+        config = _config_of_run(folder, config if arguments.config else None)
+    elif (folder / 'last.pt').exists():
         raise ValueError(f'{folder} already holds a run; add --resume or choose another --out')
     scenes = find_scenes(arguments.labelled) if arguments.labelled else []
     folder.mkdir(parents=True, exist_ok=True)
 
-    fabric = Fabric(accelerator=arguments.accelerator, devices=arguments.devices,
-                    precision=config.precision,
-                    loggers=TensorBoardLogger(folder, name='', version='tensorboard'))
+    fabric = _make_fabric(arguments.accelerator, arguments.devices, config.precision, folder)
     fabric.launch()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # saves, like Ctrl-C
     seed_everything(config.seed, verbose=False)
     model, network = start_network(config)
     run = TrainingRun(model, config.loop, folder, fabric)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: run.stop())
     if arguments.resume:
         run.resume()
     if fabric.is_global_zero:
@@ -204,6 +207,33 @@ def main(argv: Optional[list[str]] = None) -> int:
     if fabric.is_global_zero:
         print(f'trained {config.loop.steps} steps; weights: {folder / "average.safetensors"}')
     return 0
+
+
+def _config_of_run(folder: Path, config: Optional[DisparityTraining]) -> DisparityTraining:
+    """Settings to resume with: the run's own; `config` may change those of the loop only."""
+    path = folder / 'config.yaml'
+    if not path.is_file():
+        raise FileNotFoundError(f'nothing to resume: no {path}; start without --resume')
+    own = load_config(DisparityTraining, path)
+    if config is None:
+        return own
+    for item in fields(DisparityTraining):
+        was, now = getattr(own, item.name), getattr(config, item.name)
+        if item.name != 'loop' and was != now:
+            raise ValueError(f'{folder} was started with {item.name} {was}, got {now}; a resumed '
+                             'run may change the settings under "loop" only')
+    return config
+
+
+def _make_fabric(accelerator: str, devices: str, precision: str, folder: Path) -> Fabric:
+    if accelerator not in ('auto', 'cpu', 'cuda'):
+        raise ValueError(f'--accelerator must be auto, cpu or cuda, got {accelerator}')
+    if accelerator == 'cuda' and not torch.cuda.is_available():
+        raise ValueError('--accelerator cuda was asked for but torch sees no CUDA GPU')
+    if devices != 'auto' and not (devices.isdigit() and int(devices)):
+        raise ValueError(f'--devices must be auto or a positive number, got {devices}')
+    return Fabric(accelerator=accelerator, devices=devices, precision=precision,
+                  loggers=TensorBoardLogger(folder, name='', version='tensorboard'))
 
 
 def _plain(value):

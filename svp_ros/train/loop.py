@@ -51,8 +51,15 @@ class LoopConfig:
             raise ValueError(f'steps must be at least 1, got {self.steps}')
         if not 0 < self.learning_rate < 1:
             raise ValueError(f'learning_rate must lie in (0, 1), got {self.learning_rate}')
-        if not 0 <= self.cooldown <= 1:
-            raise ValueError(f'cooldown must lie in [0, 1], got {self.cooldown}')
+        for name in ('log_every', 'validate_every'):
+            if getattr(self, name) < 1:
+                raise ValueError(f'{name} must be at least 1, got {getattr(self, name)}')
+        for name in ('cooldown', 'average'):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f'{name} must lie in [0, 1], got {getattr(self, name)}')
+        for name in ('clip', 'weight_decay', 'warmup_steps', 'save_every_s'):
+            if getattr(self, name) < 0:
+                raise ValueError(f'{name} must not be negative, got {getattr(self, name)}')
 
     def learning_rate_at(self, step: int) -> float:
         """Learning rate of the update that follows `step` finished ones."""
@@ -61,8 +68,8 @@ class LoopConfig:
         return self.learning_rate * min(1.0, rise, fall)
 
 
-class NonFiniteLossError(RuntimeError):
-    """The loss became NaN or infinite; the last checkpoint is from before."""
+class NonFiniteLossError(ValueError):
+    """The loss or its gradient became NaN or infinite; the last checkpoint is from before."""
 
 
 class WeightAverage:
@@ -106,6 +113,11 @@ class TrainingRun:
         self.wrapped, self.optimizer = self.fabric.setup(self.model, optimizer)
         self.average = WeightAverage(self.model, c.average)
         self.step = 0
+        self.stopping = False
+
+    def stop(self) -> None:
+        """Ask for an end after the step in progress; for signal handlers."""
+        self.stopping = True
 
     def save(self) -> None:
         """Write last.pt; the previous one survives until the new one is complete."""
@@ -127,15 +139,18 @@ class TrainingRun:
         path = self.folder / 'last.pt'
         if not path.is_file():
             raise FileNotFoundError(f'nothing to resume: no {path}; start without --resume')
-        state = torch.load(path, map_location=self.fabric.device, weights_only=True)
+        state = torch.load(path, map_location='cpu', weights_only=True)
         try:
             self.model.load_state_dict(state['model'])
         except RuntimeError as error:
             raise ValueError(f'{path} belongs to another network: '
                              f'{str(error).splitlines()[1].strip()}') from error
-        self.average.state = state['average']
+        self.average.state = self.fabric.to_device(state['average'])
         self.optimizer.load_state_dict(state['optimizer'])
         self.step = state['step']
+        if self.fabric.is_global_zero:
+            for kind in ('train', 'validate'):
+                _drop_rows_after(self.folder / f'{kind}.csv', self.step)
 
     def train(self, batches: Iterator[Any], losses: Callable[[nn.Module, Any], dict[str, Tensor]],
               validate: Optional[Callable[[dict[str, Tensor]], dict[str, float]]] = None) -> None:
@@ -147,17 +162,9 @@ class TrainingRun:
             validate: averaged weights -> metrics; None on all processes but the first.
 
         Raises:
-            NonFiniteLossError: If the loss is NaN or infinite.
-            KeyboardInterrupt: On Ctrl-C, after saving.
+            NonFiniteLossError: If the loss or its gradient is NaN or infinite.
+            KeyboardInterrupt: After `stop()`, when the step is finished and saved.
         """
-        try:
-            self._train(batches, losses, validate)
-        except KeyboardInterrupt:
-            self.save()
-            log.info('stopped after step %d; continue with --resume', self.step)
-            raise
-
-    def _train(self, batches, losses, validate) -> None:
         c = self.config
         self.wrapped.train()
         saved = began = time.monotonic()
@@ -171,15 +178,12 @@ class TrainingRun:
 
             terms = losses(self.wrapped, batch)
             loss = torch.stack(list(terms.values())).sum()
-            if not torch.isfinite(loss):
-                raise NonFiniteLossError(
-                    f'loss is {loss.item()} at step {self.step + 1} '
-                    f'({", ".join(f"{k} {v.item():.3g}" for k, v in terms.items())}); '
-                    f'continue from {self.folder / "last.pt"} with --resume and a lower '
-                    f'learning_rate than {c.learning_rate}')
+            self._check_finite('loss', loss, terms)
             self.optimizer.zero_grad()
             self.fabric.backward(loss)
-            self.fabric.clip_gradients(self.wrapped, self.optimizer, max_norm=c.clip)
+            norm = self.fabric.clip_gradients(self.wrapped, self.optimizer, max_norm=c.clip,
+                                              error_if_nonfinite=False)
+            self._check_finite('gradient norm', norm, terms)
             for group in self.optimizer.param_groups:
                 group['lr'] = c.learning_rate_at(self.step)
             self.optimizer.step()
@@ -199,18 +203,33 @@ class TrainingRun:
                 bar.set_postfix(loss=f'{math.fsum(means.values()):.2f}',
                                 full=f'{means.get("full", math.nan):.2f}')
                 began, waited, sums, count = time.monotonic(), 0.0, {}, 0
+            if self.stopping:
+                self.save()
+                log.info('stopped after step %d; continue with --resume', self.step)
+                raise KeyboardInterrupt
             if time.monotonic() - saved > c.save_every_s:
                 self.save()
                 saved = time.monotonic()
             if self.step % c.validate_every == 0 or self.step == c.steps:
+                paused = time.monotonic()
                 self.save()
                 if validate:
                     self._log('validate', **validate(self.average.state))
                 self.fabric.barrier()
                 self.wrapped.train()
-                began = time.monotonic()
+                began += time.monotonic() - paused
         bar.close()
         self.save()
+
+    def _check_finite(self, what: str, value: Tensor, terms: dict[str, Tensor]) -> None:
+        if torch.isfinite(value):
+            return
+        advice = 'start again' if not (self.folder / 'last.pt').exists() else (
+            f'continue from {self.folder / "last.pt"} with --resume')
+        raise NonFiniteLossError(
+            f'{what} is {value.item()} at step {self.step + 1} '
+            f'({", ".join(f"{name} {term.item():.3g}" for name, term in terms.items())}); '
+            f'{advice} and a lower learning_rate than {self.config.learning_rate}')
 
     def _log(self, kind: str, **values: float) -> None:
         if not self.fabric.is_global_zero:
@@ -224,3 +243,11 @@ class TrainingRun:
             if fresh:
                 writer.writeheader()
             writer.writerow(row)
+
+
+def _drop_rows_after(path: Path, step: int) -> None:
+    """Forget logged steps that a resumed run will do again."""
+    if path.exists():
+        header, *rows = path.read_text().splitlines()
+        kept = [row for row in rows if int(row.split(',', 1)[0]) <= step]
+        path.write_text('\n'.join([header, *kept]) + '\n')
