@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from svp_ros.eval.metrics import bad, d1, DisparityScore, epe
+from svp_ros.eval.metrics import bad, d1, DisparityScore, epe, Reliability
 from svp_ros.eval.sgbm import fill_holes, sgbm_disparity
 
 # Errors 0, 1, 3, 3.5, 4, 10 px, and 100 px where there is no truth.
@@ -88,3 +88,15 @@ def test_sgbm_finds_a_known_shift_up_to_the_border(channels):
     assert disparity.shape == (60, 100) and disparity.dtype == np.float32
     error = np.abs(disparity - 13)
     assert np.median(error) < 0.1 and (error > 1).mean() < 0.05
+
+
+def test_reliability_counts_by_confidence():
+    reliability = Reliability()
+    reliability.update(np.array([0.1, 0.3, 0.96, 0.96, 0.96, 1.0]),
+                       np.array([False, True, True, True, False, True]))
+    low, high, top = reliability.result()
+    assert (low['from'], low['pixels'], low['right']) == (0.0, 2, 50.0)
+    assert low['mean_confidence'] == pytest.approx(0.2)
+    assert (high['from'], high['to'], high['pixels']) == (0.95, 0.98, 3)
+    assert high['right'] == pytest.approx(200 / 3)
+    assert (top['to'], top['pixels'], top['right']) == (1.0, 1, 100.0)

@@ -19,10 +19,10 @@ from tqdm import tqdm
 from svp_ros.arguments import parse_arguments, parse_size
 from svp_ros.data.formats import write_image
 from svp_ros.data.labelled import find_scenes, Scene
-from svp_ros.eval.metrics import DisparityScore
+from svp_ros.eval.metrics import DisparityScore, Reliability
 from svp_ros.eval.sgbm import sgbm_disparity
 from svp_ros.pictures import colour_disparity, colour_error, join_pictures
-from svp_ros.predictor import StereoPredictor
+from svp_ros.predictor import CONFIDENT_WITHIN, StereoPredictor
 from svp_ros.provenance import describe_device, find_commit
 
 METRICS = ('epe', 'bad_1', 'bad_2', 'bad_3', 'd1')
@@ -44,18 +44,23 @@ def evaluate_scenes(predictor: StereoPredictor, scenes: Iterable[Scene], sgbm: b
     Returns:
         `scenes`: a list of {name, width, height, inference_ms, <method>: metrics}; `mean` (over
         scenes) and `pooled` (over pixels): {<method>: metrics}. Methods are `model` and `sgbm`,
-        metrics those of `DisparityScore.result()`.
+        metrics those of `DisparityScore.result()`. `reliability`: pooled `Reliability.result()`,
+        right meaning an error below 3 px of the network's input, as the confidence does.
 
     Raises:
         ValueError: If there is no scene, or one is unreadable.
     """
-    rows, pooled = [], {}
+    rows, pooled, reliability = [], {}, Reliability()
     for scene in scenes:
         left, right, truth, valid = arrays = scene.load()
         result = predictor.predict(left, right)
         disparities = {'model': result.disparity_filled}
         if sgbm:
             disparities['sgbm'] = sgbm_disparity(left, right, float(truth[valid].max()))
+        error = np.abs(result.disparity_filled - truth)[valid]
+        reliability.update(
+            result.confidence[valid],
+            error * predictor.network_size[1] / left.shape[1] < CONFIDENT_WITHIN)
         row = {'name': scene.name, 'width': left.shape[1], 'height': left.shape[0],
                'inference_ms': result.timing['inference']}
         for method, disparity in disparities.items():
@@ -73,6 +78,7 @@ def evaluate_scenes(predictor: StereoPredictor, scenes: Iterable[Scene], sgbm: b
         'mean': {method: {metric: float(np.mean([row[method][metric] for row in rows]))
                           for metric in METRICS} for method in pooled},
         'pooled': {method: score.result() for method, score in pooled.items()},
+        'reliability': reliability.result(),
     }
 
 
@@ -103,6 +109,13 @@ def format_table(scores: dict) -> str:
     return '\n'.join(lines)
 
 
+def format_reliability(scores: dict) -> str:
+    """Lay out how often the disparity was right, by confidence."""
+    lines = [f'{row["from"]:.2f} to {row["to"]:.2f}  {row["right"]:5.1f} %  {row["pixels"]:9d}'
+             for row in scores['reliability']]
+    return '\n'.join(['confidence      right     pixels', *lines])
+
+
 def write_report(folder: Path, report: dict) -> None:
     """Write metrics.json and a page that shows the table above the pictures."""
     (folder / 'metrics.json').write_text(json.dumps(report, indent=2) + '\n')
@@ -112,7 +125,8 @@ def write_report(folder: Path, report: dict) -> None:
         '<!DOCTYPE html>\n<meta charset="utf-8"><title>svp evaluate disparity</title>\n'
         '<style>body {font-family: sans-serif} img {max-width: 100%}</style>\n'
         f'<h1>Disparity of {escape(report["model"]["name"])}</h1>\n'
-        f'<pre>{escape(format_table(report))}</pre>\n<p><code>{escape(report["command"])}</code>, '
+        f'<pre>{escape(format_table(report))}\n\n{escape(format_reliability(report))}</pre>\n'
+        f'<p><code>{escape(report["command"])}</code>, '
         f'commit {escape(report["commit"] or "unknown")}, {escape(report["device"])}</p>\n'
         f'{pictures}')
 
@@ -153,7 +167,7 @@ def main(argv: Optional[list[str]] = None) -> int:
         arguments.out.mkdir(parents=True, exist_ok=True)
     scores = evaluate_scenes(predictor, tqdm(scenes, 'scoring', unit='pair'),
                              not arguments.no_sgbm, write_picture if arguments.out else None)
-    print(format_table(scores))
+    print(format_table(scores), format_reliability(scores), sep='\n\n')
     if arguments.out:
         for row in scores['scenes']:
             row['picture'] = pictures[row['name']]

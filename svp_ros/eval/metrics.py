@@ -72,6 +72,32 @@ class DisparityScore:
         return {**scores, 'd1': 100.0 * self._d1 / self.pixels, 'pixels': self.pixels}
 
 
+class Reliability:
+    """How often a disparity is right, against how sure the network said it was.
+
+    A confidence is calibrated if `right` rises with it, and exact if both are equal.
+    """
+
+    edges = (0.0, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 1.0)
+
+    def __init__(self):
+        self._sums = np.zeros((len(self.edges) - 1, 3))  # pixels, confidence, right
+
+    def update(self, confidence: np.ndarray, right: np.ndarray) -> None:
+        """Add confidences in [0, 1] and whether the disparity was right (bool), any shape."""
+        confidence = confidence.ravel()
+        bin_ = np.digitize(confidence, self.edges[1:-1])
+        for column, weights in enumerate((None, confidence, right.ravel())):
+            self._sums[:, column] += np.bincount(bin_, weights, len(self._sums))
+
+    def result(self) -> list[dict]:
+        """Return pixels, mean confidence and the percentage right of every bin with pixels."""
+        return [{'from': low, 'to': high, 'pixels': int(pixels),
+                 'mean_confidence': confidence / pixels, 'right': 100 * right / pixels}
+                for low, high, (pixels, confidence, right) in zip(
+                    self.edges, self.edges[1:], self._sums) if pixels]
+
+
 def _is_d1_outlier(error: np.ndarray, truth: np.ndarray) -> np.ndarray:
     return (error > 3.0) & (error > 0.05 * truth)
 
