@@ -17,7 +17,6 @@ from stereo_rig import CAMERA, FRAME, HEIGHT, random_pair, Rig, TYPES, WIDTH
 
 from svp_ros.geometry import StereoCamera
 from svp_ros.predictor import StereoPredictor
-from svp_ros.resources import find_resource
 from svp_ros.ros.conversions import message_to_disparity
 from svp_ros.ros.node import main
 
@@ -256,8 +255,6 @@ def test_bad_arguments_are_refused_with_the_reason(arguments, message, tiny_mode
     assert line.startswith('stereo_node: ') and message in line
 
 
-@pytest.mark.skipif(not (find_resource('models') / 'nano.safetensors').is_file(),
-                    reason='needs the shipped weights of nano')
 def test_motorcycle_epe_over_dds(tmp_path):
     """The real pair of scikit-image through the node with shipped weights, scored by its truth."""
     from skimage.data import stereo_motorcycle
