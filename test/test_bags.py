@@ -11,6 +11,7 @@ from svp_ros.data import bag_messages
 from svp_ros.data.bags import find_stereo_topics, read_stereo_pairs, StereoBagWriter
 from svp_ros.data.rosbag2 import BagReader, BagWriter
 from svp_ros.geometry import StereoCamera
+from svp_ros.image_messages import decode_disparity, decode_image
 
 H, W = 24, 40
 CAMERA = StereoCamera(fx=50.0, fy=51.0, cx=19.5, cy=11.25, baseline=0.2, width=W, height=H,
@@ -84,7 +85,7 @@ def test_every_field_survives_the_recording(bag_path):
     assert truth.f == pytest.approx(50) and truth.t == pytest.approx(0.2)
     assert truth.min_disparity == 0 and truth.max_disparity == np.nanmax(expected)
     assert (truth.valid_window.width, truth.valid_window.height) == (W, H)
-    np.testing.assert_array_equal(bag_messages.disparity_to_array(truth), expected)
+    np.testing.assert_array_equal(decode_disparity(truth), expected)
     assert (truth.image.data.view(np.float32).reshape(H, W)[np.isnan(expected)] == -1).all()
 
     clear, *cubes = messages['/ground_truth/markers'][2][1].markers
@@ -140,14 +141,14 @@ def test_padded_rows_of_other_channel_orders_are_read(encoding, channels):
     rows[:, :-8] = image[..., channels].reshape(H, -1)
     message = bag_messages.make_image(image, bag_messages.make_header(0, ''))
     message.encoding, message.step, message.data = encoding, rows.shape[1], rows.ravel()
-    assert np.array_equal(bag_messages.image_to_array(message), image)
+    assert np.array_equal(decode_image(message), image)
 
 
 def test_big_endian_floats_are_read():
     values = np.random.default_rng(0).normal(size=(H, W)).astype(np.float32)
     message = bag_messages.make_image(values, bag_messages.make_header(0, ''))
     message.is_bigendian, message.data = 1, values.astype('>f4').view(np.uint8).ravel()
-    assert np.array_equal(bag_messages.image_to_array(message), values)
+    assert np.array_equal(decode_image(message), values)
 
 
 def test_other_readers_understand_our_bytes(bag_path):

@@ -11,6 +11,7 @@ from stereo_msgs.msg import DisparityImage
 from visualization_msgs.msg import Marker
 
 from svp_ros.geometry import project, StereoCamera
+from svp_ros.image_messages import decode_disparity
 from svp_ros.ros import box_messages, outputs
 from svp_ros.ros.conversions import (
     array_to_image,
@@ -19,7 +20,6 @@ from svp_ros.ros.conversions import (
     color_disparity,
     disparity_message,
     image_to_array,
-    message_to_disparity,
 )
 from svp_ros.ros.parameters import NodeSettings
 from svp_ros.ros.rig import RectifiedPair
@@ -106,7 +106,7 @@ def test_disparity_message_has_every_field_and_comes_back():
     assert message.delta_d == np.spacing(np.float32(9.0))
     raw = np.frombuffer(image.data, np.float32).reshape(H, W)
     assert np.isfinite(raw).all() and (raw[np.isnan(disparity)] < message.min_disparity).all()
-    np.testing.assert_array_equal(message_to_disparity(message), disparity)
+    np.testing.assert_array_equal(decode_disparity(message), disparity)
 
 
 def test_disparity_message_without_a_valid_pixel_has_an_empty_window():
@@ -118,7 +118,7 @@ def test_foreign_byte_order_and_padding_of_a_disparity_image_are_read():
     disparity = np.linspace(1, 8, H * W, dtype=np.float32).reshape(H, W)
     message = disparity_message(disparity, CAMERA, 0.25, 9.0, HEADER)
     message.image = padded_message(disparity.astype('>f4').view(np.uint8), '32FC1', bigendian=1)
-    np.testing.assert_array_equal(message_to_disparity(message), disparity)
+    np.testing.assert_array_equal(decode_disparity(message), disparity)
 
 
 def test_cloud_points_project_back_to_their_pixels_with_their_colour():
@@ -172,7 +172,7 @@ def test_frame_depth_respects_the_principal_point_offset():
     frame = make_frame(np.full((H, W), 5.5, np.float32))  # doffs is 1.5, so d = 4
     np.testing.assert_allclose(frame.depth(), 20.0 * 0.5 / 4)
     message = outputs.TOPICS['disparity'][1](frame)
-    np.testing.assert_allclose(message_to_disparity(message), 4.0)
+    np.testing.assert_allclose(decode_disparity(message), 4.0)
     depth = image_as_float(outputs.TOPICS['depth'][1](frame))
     np.testing.assert_allclose(depth, message.f * message.t / 4)
 

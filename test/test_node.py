@@ -16,8 +16,8 @@ from std_srvs.srv import SetBool
 from stereo_rig import CAMERA, FRAME, HEIGHT, random_pair, Rig, TYPES, WIDTH
 
 from svp_ros.geometry import StereoCamera
+from svp_ros.image_messages import decode_disparity
 from svp_ros.predictor import StereoPredictor
-from svp_ros.ros.conversions import message_to_disparity
 from svp_ros.ros.node import main
 
 
@@ -51,7 +51,7 @@ def test_every_pair_comes_back_with_its_stamp_and_every_field_right(rig, tiny_mo
         assert message.min_disparity == pytest.approx(90 * 0.2 / 100)  # max_depth
         assert message.max_disparity == pytest.approx(90 * 0.2 / 0.3)  # min_depth
         assert message.delta_d == np.spacing(np.float32(message.max_disparity))
-        disparity = message_to_disparity(message)
+        disparity = decode_disparity(message)
         raw = np.frombuffer(image.data, np.float32).reshape(HEIGHT, WIDTH)
         assert np.isfinite(raw).all()
 
@@ -76,7 +76,7 @@ def test_all_outputs_agree_with_the_disparity(rig):
     latest = {topic: messages[-1] for topic, messages in rig.received.items()}
     assert all(latest[topic].header == latest['disparity'].header
                for topic in TYPES if topic != 'markers')
-    disparity = message_to_disparity(latest['disparity'])
+    disparity = decode_disparity(latest['disparity'])
     depth = np.frombuffer(latest['depth'].data, np.float32).reshape(HEIGHT, WIDTH)
     np.testing.assert_allclose(depth, 90 * 0.2 / disparity, rtol=1e-5)
     points = np.frombuffer(latest['points2'].data, np.float32).reshape(HEIGHT, WIDTH, 4)
@@ -101,7 +101,7 @@ def test_thresholds_change_live_and_bad_values_are_refused_with_the_reason(rig):
     rig.exchange([40])
     message = rig.received['disparity'][-1]
     assert message.min_disparity == pytest.approx(90 * 0.2 / 4)
-    disparity = message_to_disparity(message)
+    disparity = decode_disparity(message)
     assert np.nanmin(disparity) >= message.min_disparity
     assert rig.set_parameter('max_depth', 100.0).successful
 
@@ -272,7 +272,7 @@ def test_motorcycle_epe_over_dds(tmp_path):
     finally:
         rig.close()
     message = rig.received['disparity'][0]
-    disparity = message_to_disparity(message) + camera.doffs
+    disparity = decode_disparity(message) + camera.doffs
     scored = np.isfinite(truth) & np.isfinite(disparity)
     assert scored.sum() > 0.7 * np.isfinite(truth).sum()
     assert np.abs(disparity - truth)[scored].mean() < 4.0

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from svp_ros.calibration import calibrate
 from svp_ros.data.rosbag2 import TYPESTORE
 from svp_ros.geometry import StereoCamera
 
@@ -14,13 +15,6 @@ IMAGE = 'sensor_msgs/msg/Image'
 CAMERA_INFO = 'sensor_msgs/msg/CameraInfo'
 DISPARITY_IMAGE = 'stereo_msgs/msg/DisparityImage'
 MARKER_ARRAY = 'visualization_msgs/msg/MarkerArray'
-
-# Encoding -> numpy type, channels, order of the channels that are kept.
-_ENCODINGS = {
-    'rgb8': (np.uint8, 3, (0, 1, 2)), 'bgr8': (np.uint8, 3, (2, 1, 0)),
-    'rgba8': (np.uint8, 4, (0, 1, 2)), 'bgra8': (np.uint8, 4, (2, 1, 0)),
-    '8UC3': (np.uint8, 3, (2, 1, 0)), 'mono8': (np.uint8, 1, None), '8UC1': (np.uint8, 1, None),
-    '32FC1': (np.float32, 1, None)}
 
 _log = logging.getLogger(__name__)
 
@@ -105,54 +99,19 @@ def make_box_markers(box3d: np.ndarray, labels: Sequence[str], header: Any) -> A
     return _new(MARKER_ARRAY, markers=markers)
 
 
-def image_to_array(message: Any) -> np.ndarray:
-    """Convert an Image to (H, W, 3) uint8 RGB, (H, W) uint8 or, for 32FC1, (H, W) float32.
-
-    Raises:
-        ValueError: If the encoding is not supported or the data are shorter than the size says.
-    """
-    if message.encoding not in _ENCODINGS:
-        raise ValueError(f'image encoding {message.encoding!r} is not supported; convert it to '
-                         f'one of {", ".join(_ENCODINGS)}')
-    dtype, channels, order = _ENCODINGS[message.encoding]
-    dtype = np.dtype(dtype).newbyteorder('>' if message.is_bigendian else '<')
-    H, W = message.height, message.width
-    row = W * channels * dtype.itemsize
-    if H == 0 or W == 0 or message.step < row or message.data.size < message.step * H:
-        raise ValueError(f'a {W}x{H} {message.encoding} image needs {H} rows of {row} bytes, got '
-                         f'{message.data.size} bytes with step {message.step}')
-    rows = message.data[:message.step * H].reshape(H, message.step)[:, :row]
-    image = np.ascontiguousarray(rows).view(dtype)
-    if order is None:
-        return image.astype(dtype.newbyteorder('='), copy=False)
-    return np.ascontiguousarray(image.reshape(H, W, channels)[..., order])
-
-
 def camera_from_infos(left: Any, right: Any) -> StereoCamera:
-    """Build the rectified rig from the projection matrices P of both CameraInfos.
+    """Build the rectified rig from both CameraInfos; logs what `calibrate` remarks.
 
     Raises:
-        ValueError: If P holds no stereo calibration.
+        ValueError: If they hold no stereo calibration.
     """
-    P_left, P_right = left.p, right.p
-    baseline = -P_right[3] / P_right[0] if P_right[0] else 0.0
-    if baseline == 0:
-        raise ValueError('the right camera_info holds no baseline: P[3] must be -fx * baseline, '
-                         f'got P[0] = {P_right[0]:g}, P[3] = {P_right[3]:g}')
-    if baseline < 0:
-        _log.warning('the baseline of the right camera_info is negative; its magnitude is used')
-    return StereoCamera(fx=float(P_left[0]), fy=float(P_left[5]), cx=float(P_left[2]),
-                        cy=float(P_left[6]), cx_right=float(P_right[2]),
-                        baseline=float(abs(baseline)), width=left.width, height=left.height)
-
-
-def disparity_to_array(message: Any) -> np.ndarray:
-    """Convert a DisparityImage to (H, W) float32, NaN where it is invalid (< min_disparity).
-
-    The values stay in the message's convention, x_left - x_right - (cx_left - cx_right).
-    """
-    disparity = image_to_array(message.image)
-    return np.where(disparity >= message.min_disparity, disparity, np.float32(np.nan))
+    calibration = calibrate(left, right)
+    if calibration.camera is None:
+        raise ValueError('; '.join(finding.text for finding in calibration.findings
+                                   if finding.error))
+    for finding in calibration.findings:
+        _log.warning(finding.text)
+    return calibration.camera
 
 
 def _marker(header: Any, action: int = 0, ns: str = '', id: int = 0, type: int = 0,

@@ -10,6 +10,8 @@ import numpy as np
 from svp_ros.data import bag_messages
 from svp_ros.data.rosbag2 import BagReader, BagWriter
 from svp_ros.geometry import StereoCamera
+from svp_ros.image_messages import decode_image
+from svp_ros.rectification import wants_rectification
 
 
 class StereoBagWriter:
@@ -151,7 +153,8 @@ def read_stereo_pairs(path: Union[str, Path], **topics: str) -> Iterator[StereoP
             if raw is None:
                 raise ValueError(f'{path}: {topic} has no message')
             infos.append(bag.decode(raw))
-        if np.any(infos[0].d) and 'rect' not in names.left:
+        if any(wants_rectification('auto', topic, info)
+               for topic, info in zip((names.left, names.right), infos)):
             raise ValueError(f'{path}: images of {names.left} look unrectified (camera_info has '
                              'distortion D); record rectified images')
         camera = bag_messages.camera_from_infos(*infos)
@@ -163,7 +166,7 @@ def read_stereo_pairs(path: Union[str, Path], **topics: str) -> Iterator[StereoP
             if len(pair) < 2:
                 continue
             found = True
-            left, right = (bag_messages.image_to_array(bag.decode(pair[topic]))
+            left, right = (decode_image(bag.decode(pair[topic]))
                            for topic in (names.left, names.right))
             yield StereoPair(raw.stamp, left, right, camera)
             # Older images without a partner will not get one any more.

@@ -18,6 +18,7 @@ from svp_ros.data import bag_messages
 from svp_ros.data.bags import find_stereo_topics
 from svp_ros.data.rosbag2 import BagReader, RawMessage
 from svp_ros.eval.metrics import DisparityScore
+from svp_ros.image_messages import decode_disparity, decode_image
 
 DEPTH_BANDS = (0.0, 2.0, 5.0, 10.0, 20.0, 40.0, 80.0)
 STAGES = ('preprocess', 'inference', 'postprocess', 'total', 'age', 'round_trip')
@@ -202,11 +203,11 @@ def _join(truth_bag: BagReader, left_topic: str, truth_topic: str, bag: BagReade
         if stamp != truth_stamp or len(truths) < 2 or disparity_topic not in group:
             continue
         truth_message = truth_bag.decode(truths[truth_topic])
-        truth = bag_messages.disparity_to_array(truth_message)
+        truth = decode_disparity(truth_message)
         if not np.isfinite(truth).any():
             continue
         message = bag.decode(group[disparity_topic])
-        disparity = bag_messages.disparity_to_array(message)
+        disparity = decode_disparity(message)
         scale = truth.shape[1] / disparity.shape[1]
         if not np.allclose((message.f * scale, message.t), (truth_message.f, truth_message.t),
                            rtol=0.01):
@@ -215,14 +216,14 @@ def _join(truth_bag: BagReader, left_topic: str, truth_topic: str, bag: BagReade
                 f'{message.f * scale:.1f} px and baseline {message.t:.4f} m, but the truth has '
                 f'{truth_message.f:.1f} px and {truth_message.t:.4f} m')
         if depth_topic in group:
-            depth = bag_messages.image_to_array(bag.decode(group[depth_topic]))
+            depth = decode_image(bag.decode(group[depth_topic]))
         else:
             depth = _depth(disparity, message)
         confidence = None
         if confidence_topic in group:
-            confidence = bag_messages.image_to_array(bag.decode(group[confidence_topic]))
+            confidence = decode_image(bag.decode(group[confidence_topic]))
         yield ScoredFrame(
-            index, stamp, bag_messages.image_to_array(truth_bag.decode(truths[left_topic])), truth,
+            index, stamp, decode_image(truth_bag.decode(truths[left_topic])), truth,
             _resize(disparity, truth.shape) * scale,
             _depth(truth, truth_message), _resize(depth, truth.shape),
             None if confidence is None else _resize(confidence, truth.shape))

@@ -12,46 +12,28 @@ from sensor_msgs.msg import CameraInfo, Image, PointCloud2, PointField
 from stereo_msgs.msg import DisparityImage
 
 from svp_ros.geometry import StereoCamera, unproject
-
-CHANNELS = {'mono8': 1, '8UC1': 1, 'rgb8': 3, 'bgr8': 3, '8UC3': 3, 'rgba8': 4, 'bgra8': 4,
-            'bayer_rggb8': 1, 'bayer_bggr8': 1, 'bayer_gbrg8': 1, 'bayer_grbg8': 1,
-            'mono16': 1, '16UC1': 1}
-TO_RGB = {'bgr8': cv2.COLOR_BGR2RGB, '8UC3': cv2.COLOR_BGR2RGB, 'rgba8': cv2.COLOR_RGBA2RGB,
-          'bgra8': cv2.COLOR_BGRA2RGB, 'bayer_rggb8': cv2.COLOR_BayerRGGB2RGB,
-          'bayer_bggr8': cv2.COLOR_BayerBGGR2RGB, 'bayer_gbrg8': cv2.COLOR_BayerGBRG2RGB,
-          'bayer_grbg8': cv2.COLOR_BayerGRBG2RGB}
+from svp_ros.image_messages import decode_image, ENCODINGS
 
 
 def image_to_array(message: Image) -> np.ndarray:
-    """Convert an Image of a usual encoding to RGB or grey.
+    """Convert a camera's Image to (H, W, 3) RGB or (H, W) grey, uint8.
 
-    Args:
-        message: sensor_msgs/Image of any step and byte order; of 16 bits the upper 8 are kept.
-
-    Returns:
-        (H, W, 3) RGB or (H, W) grey, uint8; may share memory with the message.
+    What `decode_image` does not know goes to cv_bridge, where that is installed.
 
     Raises:
         ValueError: If the message is empty or inconsistent, or its encoding is not known.
     """
-    height, width, encoding = message.height, message.width, message.encoding
-    if not height or not width:
-        raise ValueError(f'the image is empty ({width}x{height})')
-    if encoding not in CHANNELS:
-        return _convert_with_cv_bridge(message)
-    channels, wide = CHANNELS[encoding], encoding in ('mono16', '16UC1')
-    row = width * channels * (2 if wide else 1)
-    if message.step < row or len(message.data) < message.step * (height - 1) + row:
-        raise ValueError(f'a {width}x{height} {encoding} image needs step >= {row} and '
-                         f'{height} rows, got step {message.step} and {len(message.data)} bytes')
-    data = np.frombuffer(message.data, np.uint8)
-    rows = np.lib.stride_tricks.as_strided(data, (height, row), (message.step, 1), writeable=False)
-    if wide:
-        return np.ascontiguousarray(rows[:, 0 if message.is_bigendian else 1::2])
-    image = rows if channels == 1 else rows.reshape(height, width, channels)
-    if encoding in TO_RGB:
-        return cv2.cvtColor(np.ascontiguousarray(image), TO_RGB[encoding])
-    return image
+    if message.encoding in ENCODINGS and message.encoding != '32FC1':
+        return decode_image(message)
+    try:
+        from cv_bridge import CvBridge, CvBridgeError
+    except ImportError:
+        raise ValueError(f'encoding "{message.encoding}" is not known; publish one of '
+                         f'{", ".join(ENCODINGS)}, or install cv_bridge') from None
+    try:
+        return CvBridge().imgmsg_to_cv2(message, 'rgb8')
+    except CvBridgeError as error:
+        raise ValueError(f'cv_bridge cannot convert "{message.encoding}": {error}') from error
 
 
 def array_to_image(pixels: np.ndarray, encoding: str, header) -> Image:
@@ -105,23 +87,6 @@ def disparity_message(disparity: np.ndarray, camera: StereoCamera, minimum: floa
     return message
 
 
-def message_to_disparity(message: DisparityImage) -> np.ndarray:
-    """Read a DisparityImage back: (H, W) float32, NaN where invalid.
-
-    Raises:
-        ValueError: If the image inside is not 32FC1 or too short.
-    """
-    image = message.image
-    if image.encoding != '32FC1' or len(image.data) < image.step * image.height:
-        raise ValueError(f'DisparityImage must hold a complete 32FC1 image, got {image.encoding} '
-                         f'with {len(image.data)} bytes')
-    kind = np.dtype('>f4' if image.is_bigendian else '<f4')
-    rows = np.frombuffer(image.data, np.uint8)[:image.step * image.height]
-    rows = np.ascontiguousarray(rows.reshape(image.height, image.step)[:, :4 * image.width])
-    disparity = rows.view(kind).astype(np.float32)
-    return np.where(disparity >= message.min_disparity, disparity, np.float32(np.nan))
-
-
 def color_disparity(disparity: np.ndarray) -> np.ndarray:
     """Paint disparity with the Turbo colour map, near is red, invalid is black.
 
@@ -171,15 +136,3 @@ def cloud_message(depth: np.ndarray, image: np.ndarray, camera: StereoCamera,
                       for index, name in enumerate(('x', 'y', 'z', 'rgb'))]
     message.data = to_bytes(points)
     return message
-
-
-def _convert_with_cv_bridge(message: Image) -> np.ndarray:
-    try:
-        from cv_bridge import CvBridge, CvBridgeError
-    except ImportError:
-        raise ValueError(f'encoding "{message.encoding}" is not known; publish one of '
-                         f'{", ".join(CHANNELS)}, or install cv_bridge') from None
-    try:
-        return CvBridge().imgmsg_to_cv2(message, 'rgb8')
-    except CvBridgeError as error:
-        raise ValueError(f'cv_bridge cannot convert "{message.encoding}": {error}') from error

@@ -6,9 +6,9 @@ from typing import Optional
 import cv2
 import numpy as np
 
+from svp_ros.calibration import calibrate, Finding, fit_to_image
 from svp_ros.geometry import StereoCamera
-from svp_ros.ros.calibration import calibrate, Finding, fit_to_image
-from svp_ros.ros.rectification import Rectifier, wants_rectification
+from svp_ros.rectification import Rectifier, wants_rectification
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import Optional
 import numpy as np
 
 from svp_ros.geometry import StereoCamera
-from svp_ros.ros.rectification import has_distortion
+from svp_ros.rectification import has_distortion
 
 BASELINE_RANGE = 0.001, 5.0  # metres; outside, the unit is probably wrong
 
