@@ -1,0 +1,61 @@
+"""README tells the truth: its tables name what the code has, its figures are those measured."""
+
+from dataclasses import fields
+import json
+from pathlib import Path
+import re
+
+import pytest
+
+from svp_ros.cli import COMMANDS
+from svp_ros.ros.outputs import TOPICS
+from svp_ros.ros.parameters import NodeSettings
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / 'README.md').read_text()
+
+
+def test_every_parameter_is_listed_with_its_default():
+    rows = dict(re.findall(r'^\| `(\w+)` \| `([^`]*)` \|', README, re.MULTILINE))
+    expected = {entry.name: str(entry.default).lower() if isinstance(entry.default, bool)
+                else str(entry.default) for entry in fields(NodeSettings)}
+    assert {name: rows.get(name) for name in expected} == expected
+
+
+def test_every_topic_is_listed():
+    missing = [topic for topic in TOPICS if f'`{topic}`' not in README]
+    assert missing == []
+
+
+def test_commands_in_code_blocks_exist():
+    used = set(re.findall(r'^    svp ((?:finetune |evaluate )?\w+)', README, re.MULTILINE))
+    assert used and used <= set(COMMANDS)
+
+
+def test_linked_files_exist():
+    links = re.findall(r'\]\(((?!http)[^)#]+)\)', README)
+    assert links and [link for link in links if not (ROOT / link).exists()] == []
+
+
+def table_rows(heading):
+    section = README.split(heading, 1)[1].split('\n## ', 1)[0]
+    return {cells[0].strip(): [cell.strip() for cell in cells[1:]]
+            for cells in (line.strip('|').split('|') for line in section.splitlines()
+                          if line.startswith('|'))}
+
+
+@pytest.mark.parametrize('size', ['nano', 'small', 'base'])
+def test_cost_of_the_sizes_is_what_was_measured(size):
+    measured = json.loads((ROOT / 'docs/results/sizes.json').read_text())['sizes'][size]
+    cells = table_rows('## The network')[size]
+    assert cells[:3] == [f'{measured["parameters_m"]:.1f} M', f'{measured["gflop"]:.1f}',
+                         f'{measured["latency_ms"]:.0f} ms']
+
+
+@pytest.mark.parametrize('model', ['nano', 'small'])
+def test_accuracy_is_what_was_measured(model):
+    report = json.loads((ROOT / f'docs/results/disparity_{model}.json').read_text())
+    rows = table_rows('## Accuracy')
+    for name, method in ((model, 'model'), ('OpenCV SGBM', 'sgbm')):
+        mean = report['mean'][method]
+        assert rows[name][:3] == [f'{mean[key]:.2f}' for key in ('epe', 'bad_3', 'd1')]
