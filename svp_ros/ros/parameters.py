@@ -32,7 +32,7 @@ class NodeSettings:
         ValueError: If a value is outside its range or choices; the text says which would work.
     """
 
-    model: str = _parameter('small', 'name in models/ or path of a .safetensors checkpoint')
+    model: str = _parameter('nano', 'name in models/ or path of a .safetensors checkpoint')
     device: str = _parameter('auto', 'where the network runs: cpu, cuda, cuda:N, or auto, which '
                              'takes CUDA when there is one')
     network_height: int = _parameter(480, 'height of the images the network sees, pixels; '
