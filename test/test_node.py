@@ -275,4 +275,4 @@ def test_motorcycle_epe_over_dds(tmp_path):
     disparity = decode_disparity(message) + camera.doffs
     scored = np.isfinite(truth) & np.isfinite(disparity)
     assert scored.sum() > 0.7 * np.isfinite(truth).sum()
-    assert np.abs(disparity - truth)[scored].mean() < 4.0
+    assert np.abs(disparity - truth)[scored].mean() < 2.6
