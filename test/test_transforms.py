@@ -1,7 +1,10 @@
+import math
+
 import pytest
 import torch
 
 from svp_ros.data.transforms import (
+    _apply_colours,
     augment,
     AugmentConfig,
     erase,
@@ -98,6 +101,13 @@ def test_colours_differ_between_the_eyes_but_less_than_between_samples():
     between_eyes = (means[0] - means[1]).abs().mean()
     between_samples = (means[0, 1:] - means[0, :-1]).abs().mean()
     assert 0.005 < between_eyes < between_samples
+
+
+def test_a_third_of_a_turn_of_the_hue_swaps_the_channels():
+    image = torch.rand(2, 3, 4, 5) * 0.5 + 0.2
+    one = torch.ones(2, 1, 1, 1)
+    turned = _apply_colours(image, one, one, one, one, one, one * 2 * math.pi / 3)
+    torch.testing.assert_close(turned, image.roll(1, dims=1))
 
 
 def test_grey_images_have_equal_channels():

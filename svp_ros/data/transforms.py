@@ -23,7 +23,9 @@ class AugmentConfig:
         zoom: range of log2 of the enlargement of both axes.
         stretch: range of log2 of the additional enlargement along x.
         asymmetric: strength of colour differences between the eyes, relative to shared ones.
-        photometric: probability of each shared colour change.
+        photometric: probability of each colour change: gamma, gain, contrast, saturation, white
+            balance, hue.
+        hue_deg: largest turn of the hue, degrees.
         grey: probability of grey images.
         noise: largest standard deviation of sensor noise, of a range of 1.
         blur: probability of blurring one eye.
@@ -40,6 +42,7 @@ class AugmentConfig:
     stretch: tuple[float, float] = (-0.2, 0.3)
     asymmetric: float = 0.3
     photometric: float = 0.5
+    hue_deg: float = 20.0
     grey: float = 0.15
     noise: float = 0.04
     blur: float = 0.2
@@ -156,12 +159,12 @@ def recolour(left: Tensor, right: Tensor, config: AugmentConfig,
     """Change gamma, brightness, contrast, saturation, white balance, sharpness and noise."""
     B = left.shape[0]
     device = left.device
-    shared = _colour_parameters(B, 1.0, config.photometric, generator)
+    shared = _colour_parameters(B, 1.0, config, generator)
     grey = _chance(B, config.grey, generator, device)
     noise = (_uniform(B, 0, 1, generator) ** 2 * config.noise).to(device).view(B, 1, 1, 1)
     views = []
     for image in (left, right):
-        own = _colour_parameters(B, config.asymmetric, config.photometric, generator)
+        own = _colour_parameters(B, config.asymmetric, config, generator)
         for parameters in (shared, own):
             image = _apply_colours(image, *(p.to(device) for p in parameters))
         image = torch.where(grey, image.mean(dim=1, keepdim=True).expand_as(image), image)
@@ -215,24 +218,28 @@ def _chance(n: int, probability: float, generator: torch.Generator, device) -> T
     return (torch.rand(n, generator=generator) < probability).to(device).view(n, 1, 1, 1)
 
 
-def _colour_parameters(n: int, strength: float, probability: float,
+def _colour_parameters(n: int, strength: float, config: AugmentConfig,
                        generator: torch.Generator) -> tuple[Tensor, ...]:
-    """Gamma, gain, contrast, saturation and white balance; each is neutral unless drawn."""
+    """Gamma, gain, contrast, saturation, white balance and hue; neutral unless drawn."""
     def draw(spread: float, channels: int = 1) -> Tensor:
-        use = torch.rand(n, 1, generator=generator) < probability
-        value = (torch.rand(n, channels, generator=generator) * 2 - 1) * math.log(spread)
-        return (value * strength * use).exp().view(n, channels, 1, 1)
+        use = torch.rand(n, 1, generator=generator) < config.photometric
+        value = (torch.rand(n, channels, generator=generator) * 2 - 1) * spread
+        return (value * strength * use).view(n, channels, 1, 1)
 
-    return draw(1.5), draw(1.7), draw(1.4), draw(2.0), draw(1.25, channels=3)
+    factors = [draw(math.log(spread)).exp() for spread in (1.5, 1.7, 1.4, 2.0)]
+    return *factors, draw(math.log(1.25), channels=3).exp(), draw(math.radians(config.hue_deg))
 
 
 def _apply_colours(image: Tensor, gamma: Tensor, gain: Tensor, contrast: Tensor,
-                   saturation: Tensor, balance: Tensor) -> Tensor:
+                   saturation: Tensor, balance: Tensor, hue: Tensor) -> Tensor:
     image = image.clamp(1e-4, 1) ** gamma * gain * balance
     mean = image.mean(dim=(1, 2, 3), keepdim=True)
     image = mean + (image - mean) * contrast
     grey = image.mean(dim=1, keepdim=True)
-    return (grey + (image - grey) * saturation).clamp(0, 1)
+    chroma = (image - grey) * saturation
+    # a turn about the grey axis (1, 1, 1), to which chroma is orthogonal
+    across = (chroma.roll(1, dims=1) - chroma.roll(-1, dims=1)) / math.sqrt(3)
+    return (grey + chroma * hue.cos() + across * hue.sin()).clamp(0, 1)
 
 
 def _apply_to_some(image: Tensor, probability: float, generator: torch.Generator,
