@@ -30,7 +30,7 @@ class LoopConfig:
         cooldown: share of the steps, at the end, of linear decrease to zero.
         clip: largest gradient norm.
         average: decay per step of the averaged weights that are validated and shipped.
-        log_every: steps between two lines of metrics.csv.
+        log_every: steps between two lines of train.csv.
         validate_every: steps between two validations.
         save_every_s: seconds between two checkpoints.
     """
@@ -97,7 +97,7 @@ class TrainingRun:
     Args:
         model: network with fresh or transferred weights, on the CPU.
         config: optimisation settings.
-        folder: run folder; last.pt and metrics.csv are kept there.
+        folder: run folder; last.pt, train.csv and validate.csv are kept there.
         fabric: launched Fabric.
     """
 
