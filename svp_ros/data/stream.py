@@ -6,8 +6,6 @@ that it would have seen.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-import hashlib
-import os
 from pathlib import Path
 from typing import Optional
 
@@ -15,12 +13,9 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from svp_ros.data.rendered import PAIRS_PER_RENDER, RenderedPairs
 from svp_ros.data.transforms import augment, AugmentConfig, Batch
-from svp_ros.data.world import World, WorldConfig
-
-DISPARITY_STEPS_PER_PIXEL = 128  # cached disparities are fixed-point uint16
-PAIRS_PER_RENDER = 4
-RENDERING = 1  # raise it when the world changes, so that no stored pair of the old one is used
+from svp_ros.data.world import WorldConfig
 
 
 @dataclass(frozen=True)
@@ -73,73 +68,41 @@ class WorldStream(Dataset):
 
     def __init__(self, config: StreamConfig, seed: int, device: str = 'cpu',
                  cache: Optional[Path] = None, rank: int = 0):
-        self.config = config
+        c = self.config = config
         self.seed = seed
-        self.device = device
-        self.cache = cache and Path(cache) / self._digest()
-        if self.cache:
-            self.cache.mkdir(parents=True, exist_ok=True)
         self.rank = rank
-        self.world = World(config.world, config.photographs, device)
+        self.rendered = RenderedPairs(c.world, c.render_height, c.render_width, c.photographs,
+                                      device, cache, c.pairs)
 
     def __getitem__(self, step: int) -> Batch:
-        generator = torch.Generator().manual_seed(
-            int(np.random.SeedSequence((self.seed, step, self.rank)).generate_state(1)[0]))
+        generator = make_generator(self.seed, step, self.rank)
         c = self.config
-        if self.cache is None:
-            seed = int(torch.randint(2 ** 31, (), generator=generator))
-            batch = self._render(seed, c.batch)
-        else:
-            # the store grows by at most one rendering per step, so that training starts at once
-            stored = min(c.pairs, PAIRS_PER_RENDER * (step // 2 + 4))
-            index = torch.randint(stored, (c.batch,), generator=generator).tolist()
-            pairs = [self._load_or_render(i) for i in index]
-            batch = {name: torch.stack([pair[name] for pair in pairs]) for name in pairs[0]}
+        batch = self.rendered.draw(c.batch, step, generator)
         return augment(batch, c.height, c.width, c.augment, generator)
 
-    def _digest(self) -> str:
-        """Name of what is rendered, so that other settings never reuse its pairs."""
-        c = self.config
-        rendered = (RENDERING, c.render_height, c.render_width, c.photographs, c.world)
-        return hashlib.sha256(repr(rendered).encode()).hexdigest()[:12]
 
-    def _render(self, seed: int, count: int) -> Batch:
-        sample = self.world.sample(seed, count, self.config.render_height,
-                                   self.config.render_width)
-        return {name: getattr(sample, name) for name in (
-            'left', 'right', 'disparity', 'disparity_right')}
-
-    def _load_or_render(self, index: int) -> Batch:
-        path = self.cache / f'{index:06d}.npz'
-        if not path.exists():
-            first = index - index % PAIRS_PER_RENDER
-            batch = self._render(first, PAIRS_PER_RENDER)
-            for i in range(PAIRS_PER_RENDER):
-                self._save(self.cache / f'{first + i:06d}.npz',
-                           {name: x[i] for name, x in batch.items()})
-        with np.load(path) as file:
-            pair = {name: torch.from_numpy(file[name]) for name in file}
-        for name in ('left', 'right'):
-            pair[name] = pair[name].float() / 255
-        for name in ('disparity', 'disparity_right'):
-            pair[name] = pair[name].float() / DISPARITY_STEPS_PER_PIXEL
-        return pair
-
-    @staticmethod
-    def _save(path: Path, pair: Batch) -> None:
-        arrays = {}
-        for name in ('left', 'right'):
-            arrays[name] = (pair[name] * 255).round().byte().numpy()
-        for name in ('disparity', 'disparity_right'):
-            steps = pair[name].numpy() * DISPARITY_STEPS_PER_PIXEL
-            arrays[name] = steps.round().clip(0, 65535).astype(np.uint16)
-        temporary = path.with_suffix(f'.{os.getpid()}.tmp.npz')
-        np.savez(temporary, **arrays)
-        temporary.replace(path)
+def make_generator(*key: int) -> torch.Generator:
+    """Source of randomness of its own for every key, for example (seed, step, rank)."""
+    return torch.Generator().manual_seed(
+        int(np.random.SeedSequence(key).generate_state(1)[0]))
 
 
-def batches(stream: WorldStream, start: int, stop: int, workers: int) -> Iterator[Batch]:
-    """Batches of the steps start, ..., stop - 1, prepared by `workers` processes (0: here)."""
-    return iter(DataLoader(stream, batch_size=None, sampler=range(start, stop),
-                           num_workers=workers, prefetch_factor=4 if workers else None,
-                           multiprocessing_context='fork' if workers else None))
+def batches(stream: Dataset, start: int, stop: int, workers: int) -> Iterator[Batch]:
+    """Batches of the steps start, ..., stop - 1, prepared by `workers` processes (0: here).
+
+    Raises:
+        ValueError, FileNotFoundError: What `stream` raises, without a worker's traceback.
+    """
+    loader = iter(DataLoader(stream, batch_size=None, sampler=range(start, stop),
+                             num_workers=workers, prefetch_factor=4 if workers else None,
+                             multiprocessing_context='fork' if workers else None))
+    return _with_plain_errors(loader) if workers else loader
+
+
+def _with_plain_errors(loader: Iterator[Batch]) -> Iterator[Batch]:
+    try:
+        yield from loader
+    except (ValueError, FileNotFoundError) as error:
+        # a worker's exception arrives with its whole traceback as the message
+        last = str(error).strip().splitlines()[-1]
+        raise type(error)(last.removeprefix(f'{type(error).__name__}: ')) from error
