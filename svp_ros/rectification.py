@@ -1,4 +1,4 @@
-"""Rectification of raw images inside the node, from K, D, R and P of their CameraInfo."""
+"""Rectification of raw images, from K, D, R and P of their CameraInfo."""
 
 import cv2
 import numpy as np

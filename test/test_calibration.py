@@ -7,7 +7,7 @@ from sensor_msgs.msg import CameraInfo
 
 from svp_ros.calibration import calibrate, fit_to_image
 from svp_ros.rectification import Rectifier, wants_rectification
-from svp_ros.ros.rig import StereoRig
+from svp_ros.rig import StereoRig
 
 WIDTH, HEIGHT, FX, FY, CX, CY, BASELINE = 320, 200, 250.0, 240.0, 158.0, 101.0, 0.12
 TOPICS = {f'{side}/{topic}': f'/cam/{side}/{topic}' for side in ('left', 'right')

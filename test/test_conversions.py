@@ -12,6 +12,7 @@ from visualization_msgs.msg import Marker
 
 from svp_ros.geometry import project, StereoCamera
 from svp_ros.image_messages import decode_disparity
+from svp_ros.rig import RectifiedPair
 from svp_ros.ros import box_messages, outputs
 from svp_ros.ros.conversions import (
     array_to_image,
@@ -22,7 +23,6 @@ from svp_ros.ros.conversions import (
     image_to_array,
 )
 from svp_ros.ros.parameters import NodeSettings
-from svp_ros.ros.rig import RectifiedPair
 
 H, W = 6, 10
 HEADER = Header(frame_id='left_optical')

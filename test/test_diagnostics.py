@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from svp_ros.rig import StereoRig
 from svp_ros.ros.diagnostics import (
     calibration_status,
     ERROR,
@@ -10,7 +11,6 @@ from svp_ros.ros.diagnostics import (
     Statistics,
     WARN,
 )
-from svp_ros.ros.rig import StereoRig
 from svp_ros.ros.sync import PairSynchronizer
 
 TOPICS = {'left/image_rect': '/cam/left', 'right/image_rect': '/cam/right',

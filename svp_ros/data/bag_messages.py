@@ -1,13 +1,11 @@
 """ROS 2 messages of recordings <-> arrays and cameras, as `rosbags` types (no ROS needed)."""
 
 from collections.abc import Sequence
-import logging
 import math
 from typing import Any
 
 import numpy as np
 
-from svp_ros.calibration import calibrate
 from svp_ros.data.rosbag2 import TYPESTORE
 from svp_ros.geometry import StereoCamera
 
@@ -15,8 +13,6 @@ IMAGE = 'sensor_msgs/msg/Image'
 CAMERA_INFO = 'sensor_msgs/msg/CameraInfo'
 DISPARITY_IMAGE = 'stereo_msgs/msg/DisparityImage'
 MARKER_ARRAY = 'visualization_msgs/msg/MarkerArray'
-
-_log = logging.getLogger(__name__)
 
 
 def make_header(stamp: int, frame_id: str) -> Any:
@@ -97,21 +93,6 @@ def make_box_markers(box3d: np.ndarray, labels: Sequence[str], header: Any) -> A
         markers.append(_marker(header, ns=label, id=index, type=1, position=box[:3],
                                scale=box[3:6], ry=box[6], alpha=0.3, text=label))
     return _new(MARKER_ARRAY, markers=markers)
-
-
-def camera_from_infos(left: Any, right: Any) -> StereoCamera:
-    """Build the rectified rig from both CameraInfos; logs what `calibrate` remarks.
-
-    Raises:
-        ValueError: If they hold no stereo calibration.
-    """
-    calibration = calibrate(left, right)
-    if calibration.camera is None:
-        raise ValueError('; '.join(finding.text for finding in calibration.findings
-                                   if finding.error))
-    for finding in calibration.findings:
-        _log.warning(finding.text)
-    return calibration.camera
 
 
 def _marker(header: Any, action: int = 0, ns: str = '', id: int = 0, type: int = 0,

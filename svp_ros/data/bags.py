@@ -1,17 +1,23 @@
-"""Stereo recordings: write pairs with ground truth as a rosbag2, read pairs from one."""
+"""Stereo recordings: write pairs with ground truth as a rosbag2, read or unpack pairs of one."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+import hashlib
+import logging
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple, Optional, Union
 
 import numpy as np
 
 from svp_ros.data import bag_messages
+from svp_ros.data.formats import write_image
 from svp_ros.data.rosbag2 import BagReader, BagWriter
 from svp_ros.geometry import StereoCamera
 from svp_ros.image_messages import decode_image
-from svp_ros.rectification import wants_rectification
+from svp_ros.rig import StereoRig
+
+_log = logging.getLogger(__name__)
 
 
 class StereoBagWriter:
@@ -133,31 +139,33 @@ def find_stereo_topics(bag: BagReader, left: Optional[str] = None, right: Option
         bag.resolve(right_info or right.rpartition('/')[0] + '/camera_info'))
 
 
-def read_stereo_pairs(path: Union[str, Path], **topics: str) -> Iterator[StereoPair]:
-    """Yield the pairs of a recording whose left and right header stamps are equal.
+def read_stereo_pairs(path: Union[str, Path], rectify: str = 'auto',
+                      **topics: Optional[str]) -> Iterator[StereoPair]:
+    """Yield the pairs of a recording whose left and right header stamps are equal, rectified.
 
     Args:
         path: rosbag2 folder, .mcap or .db3 file.
+        rectify: 'on' rectifies with K, D, R and P of camera_info, 'off' takes the images as they
+            are; 'auto' rectifies if camera_info has a distortion and no "rect" is in the name of
+            the image topic.
         topics: `left`, `right`, `left_info`, `right_info`, as for `find_stereo_topics`.
 
     Raises:
         FileNotFoundError: If there is no such recording.
-        ValueError: If it cannot be read, lacks a topic, holds no pair, or its images look
-            unrectified (distortion in camera_info, no "rect" in the name).
+        ValueError: If it cannot be read, lacks a topic or calibration, or holds no pair.
     """
+    if rectify not in ('auto', 'on', 'off'):
+        raise ValueError(f'rectify must be auto, on or off, got {rectify}')
     with BagReader(path) as bag:
         names = find_stereo_topics(bag, **topics)
-        infos = []
-        for topic in (names.left_info, names.right_info):
+        rig = StereoRig({
+            'left/image_rect': names.left, 'left/camera_info': names.left_info,
+            'right/image_rect': names.right, 'right/camera_info': names.right_info}, rectify)
+        for side, topic in (('left', names.left_info), ('right', names.right_info)):
             raw = next(bag.raw([topic]), None)
             if raw is None:
                 raise ValueError(f'{path}: {topic} has no message')
-            infos.append(bag.decode(raw))
-        if any(wants_rectification('auto', topic, info)
-               for topic, info in zip((names.left, names.right), infos)):
-            raise ValueError(f'{path}: images of {names.left} look unrectified (camera_info has '
-                             'distortion D); record rectified images')
-        camera = bag_messages.camera_from_infos(*infos)
+            rig.update(side, bag.decode(raw))
 
         waiting, found = {}, False
         for raw in bag.raw([names.left, names.right]):
@@ -165,12 +173,59 @@ def read_stereo_pairs(path: Union[str, Path], **topics: str) -> Iterator[StereoP
             pair[raw.topic] = raw
             if len(pair) < 2:
                 continue
-            found = True
             left, right = (decode_image(bag.decode(pair[topic]))
                            for topic in (names.left, names.right))
-            yield StereoPair(raw.stamp, left, right, camera)
+            try:
+                rectified = rig.rectified_pair(left, right)
+            except ValueError as error:
+                raise ValueError(f'{path}: {error}') from error
+            if not found:
+                for finding in rig.findings:
+                    _log.warning(finding.text)
+            found = True
+            yield StereoPair(raw.stamp, rectified.left, rectified.right, rectified.camera)
             # Older images without a partner will not get one any more.
             waiting = {stamp: kept for stamp, kept in waiting.items() if stamp > raw.stamp}
         if not found:
             raise ValueError(f'{path} holds no pair: no images of {names.left} and {names.right} '
                              'have equal header stamps')
+
+
+def unpack_recording(path: Union[str, Path], folder: Union[str, Path], rectify: str = 'auto',
+                     **topics: Optional[str]) -> Path:
+    """Write the rectified pairs of a recording as images, which can be read in any order.
+
+    Args:
+        path: as for `read_stereo_pairs`, which says what raises.
+        folder: for all unpacked recordings.
+        rectify: as for `read_stereo_pairs`.
+        topics: as for `read_stereo_pairs`.
+
+    Returns:
+        A folder with left/STAMP.png and right/STAMP.png, stamps in nanoseconds. The same
+        recording (path, size, time of change) and settings find it again.
+    """
+    path = Path(path).resolve()
+    if not path.exists():
+        raise FileNotFoundError(f'no recording {path}')
+    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    states = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    key = path, states, rectify, sorted(topics.items())
+    unpacked = (Path(folder)
+                / f'{path.stem}-{hashlib.sha256(repr(key).encode()).hexdigest()[:12]}')
+    if unpacked.is_dir():
+        return unpacked
+    unpacked.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=f'.{unpacked.name}-', dir=unpacked.parent) as temporary:
+        complete = Path(temporary) / 'complete'
+        for side in ('left', 'right'):
+            (complete / side).mkdir(parents=True)
+        for pair in read_stereo_pairs(path, rectify, **topics):
+            write_image(complete / 'left' / f'{pair.stamp}.png', pair.left)
+            write_image(complete / 'right' / f'{pair.stamp}.png', pair.right)
+        try:
+            complete.rename(unpacked)
+        except OSError:
+            if not unpacked.is_dir():  # unless another process was faster
+                raise
+    return unpacked

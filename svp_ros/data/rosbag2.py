@@ -12,6 +12,7 @@ from rosbags.typesys import get_typestore, Stores
 
 TYPESTORE = get_typestore(Stores.ROS2_JAZZY)
 
+_STORAGE = '.mcap', '.db3'
 _FOREVER = interfaces.QosTime(2147483647, 4294967295)
 _RELIABLE = interfaces.Qos(
     history=interfaces.QosHistory.KEEP_LAST, depth=10,
@@ -19,6 +20,14 @@ _RELIABLE = interfaces.Qos(
     durability=interfaces.QosDurability.VOLATILE, deadline=_FOREVER, lifespan=_FOREVER,
     liveliness=interfaces.QosLiveliness.AUTOMATIC, liveliness_lease_duration=_FOREVER,
     avoid_ros_namespace_conventions=False)
+
+
+def is_recording(path: Union[str, Path]) -> bool:
+    """Tell a recording (rosbag2 folder, .mcap or .db3 file) from a folder of images."""
+    path = Path(path)
+    files = path.iterdir() if path.is_dir() else [path]
+    return any(file.suffix in _STORAGE or path != file and file.name == 'metadata.yaml'
+               for file in files)
 
 
 class RawMessage(NamedTuple):
@@ -57,7 +66,7 @@ class BagReader:
         if self.path.is_dir() and not (self.path / 'metadata.yaml').is_file():
             raise ValueError(f'{path} is not a rosbag2 folder: it has no metadata.yaml (a '
                              'recorder that was killed leaves none)')
-        if self.path.is_file() and self.path.suffix not in ('.mcap', '.db3'):
+        if self.path.is_file() and self.path.suffix not in _STORAGE:
             raise ValueError(f'{path} is not a recording; give a rosbag2 folder, .mcap or .db3')
         try:
             self._reader = AnyReader([self.path], default_typestore=TYPESTORE)

@@ -26,10 +26,10 @@ from std_srvs.srv import SetBool
 import torch
 
 from svp_ros.predictor import StereoPredictor
+from svp_ros.rig import StereoRig
 from svp_ros.ros import box_messages, diagnostics, parameters
 from svp_ros.ros.conversions import image_to_array, nanoseconds
 from svp_ros.ros.outputs import make_frame, Outputs
-from svp_ros.ros.rig import StereoRig
 from svp_ros.ros.sync import PairSynchronizer
 
 STAGES = 'preprocess', 'inference', 'postprocess', 'total', 'age'

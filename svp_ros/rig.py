@@ -1,4 +1,4 @@
-"""The stereo rig as the node knows it: cached CameraInfo, made into rectified image pairs."""
+"""A stereo rig as messages describe it: CameraInfo of both eyes makes rectified image pairs."""
 
 from dataclasses import dataclass
 from typing import Optional
