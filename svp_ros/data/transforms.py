@@ -99,6 +99,8 @@ def flip(batch: Batch, config: AugmentConfig, generator: torch.Generator) -> Bat
     result = dict(batch)
     swap = _chance(B, config.flip, generator, batch['left'].device)
     for one, other in (('left', 'right'), ('disparity', 'disparity_right')):
+        if one not in batch:
+            continue
         result[one] = torch.where(swap, batch[other].flip(-1), batch[one])
         result[other] = torch.where(swap, batch[one].flip(-1), batch[other])
     upside = _chance(B, config.upside_down, generator, batch['left'].device)
