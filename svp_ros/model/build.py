@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from svp_ros.config import make_config
-from svp_ros.model.heads import DisparityHead, ReconstructionHead
+from svp_ros.model.heads import DisparityHead, ReconstructionHead, RowMatching
 from svp_ros.model.network import DisparityNetwork, ReconstructionNetwork, StereoBackbone
 
 FORMAT = 'svp_ros 1'
@@ -89,19 +89,24 @@ def build_backbone(config: NetworkConfig) -> StereoBackbone:
                           config.attention_depth, config.decoder_depth)
 
 
+def build_matching(config: NetworkConfig) -> RowMatching:
+    """Row matching with fresh weights."""
+    return RowMatching(config.channels, config.cost_channels, config.match_groups,
+                       config.max_disparity)
+
+
 def build_model(config: NetworkConfig) -> DisparityNetwork:
     """Disparity network with fresh weights."""
     backbone = build_backbone(config)
     backbone.hidden_token.requires_grad_(False)  # only pre-training hides patches
     return DisparityNetwork(backbone, DisparityHead(
-        config.channels, config.cost_channels, config.match_groups, config.refine_channels,
-        config.max_disparity))
+        build_matching(config), config.channels, config.cost_channels, config.refine_channels))
 
 
 def build_reconstruction(config: NetworkConfig) -> ReconstructionNetwork:
     """Masked reconstruction network with fresh weights."""
     return ReconstructionNetwork(build_backbone(config), ReconstructionHead(
-        config.channels, config.cost_channels, config.refine_channels))
+        build_matching(config), config.channels, config.cost_channels, config.refine_channels))
 
 
 def save_checkpoint(path: Union[str, Path], state: Mapping[str, Tensor], config: NetworkConfig,

@@ -13,7 +13,14 @@ from svp_ros.model.layers import (
     tokens_to_map,
     upsample,
 )
-from svp_ros.model.matching import expected_disparity, local_correlation, mask_outside, match_rows
+from svp_ros.model.matching import (
+    copy_matches,
+    expected_disparity,
+    local_correlation,
+    mask_outside,
+    match_rows,
+    sample_rows,
+)
 
 RADIUS = 4
 LOOKUPS = 2 * RADIUS + 1
@@ -52,21 +59,39 @@ class DisparityOutput:
     match_logits: tuple[Tensor, Tensor]
 
 
-class DisparityHead(nn.Module):
-    """Coarse-to-fine disparity: match rows at 1/16 and 1/8, refine at 1/8 and 1/4, upsample.
+@dataclass
+class Matches:
+    """Where the right image shows each left pixel, as two distributions over disparity.
+
+    Attributes:
+        logits16: (B, levels, h, w) at 1/16, log-probability up to a constant.
+        logits8: (B, levels, h, w) at 1/8, likewise.
+        disparity16: (B, 1, h, w), expected disparity at 1/16, pixels of that map.
+        disparity8: (B, 1, h, w), at 1/8.
+        evidence: (B, C, h, w) at 1/8, what the neighbourhood says.
+    """
+
+    logits16: Tensor
+    logits8: Tensor
+    disparity16: Tensor
+    disparity8: Tensor
+    evidence: Tensor
+
+
+class RowMatching(nn.Module):
+    """Match rows at 1/16, then at 1/8, where 2D convolutions weigh the neighbours' evidence.
 
     Args:
         channels: backbone widths at 1/2, 1/4, 1/8 and 1/16.
         cost_channels: width at 1/8.
         match_groups: channel groups compared separately at 1/8.
-        refine_channels: width at 1/4.
         max_disparity: largest disparity that can be matched, pixels of the input.
     """
 
     def __init__(self, channels: tuple[int, ...], cost_channels: int, match_groups: int,
-                 refine_channels: int, max_disparity: int):
+                 max_disparity: int):
         super().__init__()
-        _, quarter, eighth, tokens = channels
+        _, _, eighth, tokens = channels
         self.levels16, self.levels8 = max_disparity // 16, max_disparity // 8
         self.groups = match_groups
 
@@ -82,6 +107,44 @@ class DisparityHead(nn.Module):
             ResidualBlock(cost_channels), ResidualBlock(cost_channels))
         self.logits8 = nn.Conv2d(cost_channels, self.levels8, 1)
         self.temperature8 = nn.Parameter(torch.tensor(2.5))
+
+    def forward(self, f: Features) -> Matches:
+        decoded = tokens_to_map(f.left_decoded)
+        encoded_right = tokens_to_map(f.right_encoded)
+
+        matches16 = match_rows(tokens_to_map(self.match16(f.left_decoded)),
+                               tokens_to_map(self.match16(f.right_encoded)), self.levels16)
+        logits16 = mask_outside(matches16[:, 0] * self.temperature16.exp())
+        probability16 = logits16.softmax(dim=1)
+
+        matches8 = match_rows(
+            self.match8(torch.cat((f.left_eighth, upsample(decoded)), dim=1)),
+            self.match8(torch.cat((f.right_eighth, upsample(encoded_right)), dim=1)),
+            self.levels8, self.groups)
+        evidence = self.aggregate(torch.cat((
+            matches8.flatten(1, 2), upsample(probability16),
+            upsample(self.context(decoded)), f.left_eighth), dim=1))
+        logits8 = mask_outside(matches8.mean(dim=1) * self.temperature8.exp()
+                               + self.logits8(evidence).float())
+        return Matches(logits16, logits8, expected_disparity(probability16),
+                       expected_disparity(logits8.softmax(dim=1)), evidence)
+
+
+class DisparityHead(nn.Module):
+    """Coarse-to-fine disparity: match rows, refine at 1/8 and 1/4, upsample.
+
+    Args:
+        matching: finds the disparity at 1/8.
+        channels: backbone widths at 1/2, 1/4, 1/8 and 1/16.
+        cost_channels: width at 1/8.
+        refine_channels: width at 1/4.
+    """
+
+    def __init__(self, matching: RowMatching, channels: tuple[int, ...], cost_channels: int,
+                 refine_channels: int):
+        super().__init__()
+        _, quarter, eighth, _ = channels
+        self.matching = matching
 
         self.lookup8 = nn.Conv2d(eighth, eighth // 2, 1)
         self.refine8 = conv_bn_relu(cost_channels + LOOKUPS + 1, cost_channels)
@@ -99,33 +162,13 @@ class DisparityHead(nn.Module):
         nn.init.constant_(self.residual4.bias[2], -3)
 
     def forward(self, f: Features) -> DisparityOutput:
-        decoded = tokens_to_map(f.left_decoded)
-        encoded_right = tokens_to_map(f.right_encoded)
-
-        # 1/16: which right column of the row is each left token?
-        matches16 = match_rows(tokens_to_map(self.match16(f.left_decoded)),
-                               tokens_to_map(self.match16(f.right_encoded)), self.levels16)
-        logits16 = mask_outside(matches16[:, 0] * self.temperature16.exp())
-        probability16 = logits16.softmax(dim=1)
-        disparity16 = expected_disparity(probability16)
-
-        # 1/8: match again with finer features, let 2D convolutions weigh the neighbours' evidence
-        matches8 = match_rows(
-            self.match8(torch.cat((f.left_eighth, upsample(decoded)), dim=1)),
-            self.match8(torch.cat((f.right_eighth, upsample(encoded_right)), dim=1)),
-            self.levels8, self.groups)
-        evidence = self.aggregate(torch.cat((
-            matches8.flatten(1, 2), upsample(probability16),
-            upsample(self.context(decoded)), f.left_eighth), dim=1))
-        logits8 = mask_outside(matches8.mean(dim=1) * self.temperature8.exp()
-                               + self.logits8(evidence).float())
-        matched8 = expected_disparity(logits8.softmax(dim=1))
+        matches = self.matching(f)
 
         # 1/8 and 1/4: look around the current disparity and correct it
-        lookups = local_correlation(
-            self.lookup8(f.left_eighth), self.lookup8(f.right_eighth), matched8, RADIUS)
-        evidence = self.refine8(torch.cat((evidence, lookups, matched8), dim=1))
-        disparity8 = F.relu(matched8 + self.residual8(evidence).float())
+        lookups = local_correlation(self.lookup8(f.left_eighth), self.lookup8(f.right_eighth),
+                                    matches.disparity8, RADIUS)
+        evidence = self.refine8(torch.cat((matches.evidence, lookups, matches.disparity8), dim=1))
+        disparity8 = F.relu(matches.disparity8 + self.residual8(evidence).float())
 
         start4 = upsample(disparity8) * 2
         lookups = local_correlation(
@@ -139,26 +182,41 @@ class DisparityHead(nn.Module):
             disparity=convex_upsample(disparity4, self.upsampling(evidence)),
             log_scale=upsample(log_scale.clamp(*LOG_SCALE_RANGE), 4),
             no_match=upsample(no_match, 4),
-            stages=(disparity16, matched8, disparity8, disparity4),
-            match_logits=(logits16, logits8))
+            stages=(matches.disparity16, matches.disparity8, disparity8, disparity4),
+            match_logits=(matches.logits16, matches.logits8))
 
 
 class ReconstructionHead(nn.Module):
-    """Rebuild the left image from decoded tokens and the skips of its visible patches."""
+    """Rebuild the left image: copy right features to where they match, then decode colours.
 
-    def __init__(self, channels: tuple[int, ...], cost_channels: int, refine_channels: int):
+    Copying along the matching distributions is what makes hidden patches teach disparity.
+
+    Args:
+        matching: says which right pixels to copy.
+        channels: backbone widths at 1/2, 1/4, 1/8 and 1/16.
+        cost_channels: width at 1/8.
+        refine_channels: width at 1/4.
+    """
+
+    def __init__(self, matching: RowMatching, channels: tuple[int, ...], cost_channels: int,
+                 refine_channels: int):
         super().__init__()
         _, quarter, eighth, tokens = channels
+        self.matching = matching
         self.context = nn.Conv2d(tokens, cost_channels, 1)
-        self.merge8 = conv_bn_relu(cost_channels + eighth, refine_channels)
+        self.merge8 = conv_bn_relu(cost_channels + 2 * eighth, refine_channels)
         self.merge4 = nn.Sequential(
-            conv_bn_relu(refine_channels + quarter, refine_channels),
+            conv_bn_relu(refine_channels + 2 * quarter, refine_channels),
             ResidualBlock(refine_channels))
         self.colours = nn.Conv2d(refine_channels, 3 * 16, 1)
 
     def forward(self, f: Features) -> Tensor:
         """Backbone features -> (B, 3, H, W) image in normalised colours."""
+        matches = self.matching(f)
+        copied8 = copy_matches(f.right_eighth, matches.logits8.softmax(dim=1))
+        copied4 = sample_rows(f.right_quarter, upsample(matches.disparity8) * 2)
+
         x = upsample(self.context(tokens_to_map(f.left_decoded)))
-        x = upsample(self.merge8(torch.cat((x, f.left_eighth), dim=1)))
-        x = self.merge4(torch.cat((x, f.left_quarter), dim=1))
+        x = self.merge8(torch.cat((x, f.left_eighth, copied8), dim=1))
+        x = self.merge4(torch.cat((upsample(x), f.left_quarter, copied4), dim=1))
         return F.pixel_shuffle(self.colours(x), 4)

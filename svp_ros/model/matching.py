@@ -86,6 +86,44 @@ def local_correlation(left: Tensor, right: Tensor, disparity: Tensor, radius: in
     return scores.permute(0, 3, 1, 2)
 
 
+def copy_matches(right: Tensor, probability: Tensor) -> Tensor:
+    """Expected right features of every left pixel under its distribution over disparity.
+
+    Args:
+        right: (B, C, h, w) features.
+        probability: (B, levels, h, w), sums to 1 over levels; level d means x_right = x_left - d.
+
+    Returns:
+        (B, C, h, w) float32.
+    """
+    B, levels, h, w = probability.shape
+    x_left = torch.arange(w, device=right.device)[:, None]
+    x_right = (x_left - torch.arange(levels, device=right.device)).clamp(min=0)
+    # (B, levels, h, w) by disparity -> (B, h, w_left, w_right) by column
+    attention = probability.new_zeros(B, h, w, w).scatter_add(
+        -1, x_right.expand(B, h, w, levels), probability.permute(0, 2, 3, 1))
+    with torch.autocast(right.device.type, enabled=False):
+        copied = attention @ right.float().permute(0, 2, 3, 1)
+    return copied.permute(0, 3, 1, 2)
+
+
+def sample_rows(right: Tensor, disparity: Tensor) -> Tensor:
+    """Right features at x_left - disparity, interpolated linearly; border values outside.
+
+    Args:
+        right: (B, C, h, w) features.
+        disparity: (B, 1, h, w), pixels of this map.
+
+    Returns:
+        (B, C, h, w) float32.
+    """
+    B, _, h, w = right.shape
+    x = torch.arange(w, device=right.device) - disparity[:, 0].float()
+    y = torch.arange(h, device=right.device, dtype=x.dtype)[:, None].expand(B, h, w)
+    grid = torch.stack((2 * x / max(w - 1, 1) - 1, 2 * y / max(h - 1, 1) - 1), dim=-1)
+    return F.grid_sample(right.float(), grid, padding_mode='border', align_corners=True)
+
+
 def _row_similarity(left: Tensor, right: Tensor) -> Tensor:
     """(..., w, C) features of both eyes -> (..., w, w) cosine similarities in float32."""
     with torch.autocast(left.device.type, enabled=False):

@@ -50,7 +50,7 @@ class StereoBackbone(nn.Module):
             left: (B, 3, H, W) RGB in [0, 1]; H and W multiples of 32.
             right: (B, 3, H, W), likewise.
             patch_mask: (B, H / 16, W / 16) bool, True where the left image is hidden.
-            left_only: replace the right tokens by zeros (control of the pre-training).
+            left_only: replace all right features by zeros (control of the pre-training).
 
         Raises:
             ValueError: If the images differ in size or are not multiples of 32.
@@ -71,15 +71,20 @@ class StereoBackbone(nn.Module):
             left_tokens = left_tokens + patch_mask[..., None] * self.hidden_token
         left_tokens, right_tokens = self.encoder(
             torch.cat((left_tokens, right_tokens))).chunk(2)
+
+        left_quarter, right_quarter = quarter.chunk(2)
+        left_eighth, right_eighth = eighth.chunk(2)
         if left_only:
-            right_tokens = torch.zeros_like(right_tokens)
+            right_quarter, right_eighth, right_tokens = (
+                torch.zeros_like(x) for x in (right_quarter, right_eighth, right_tokens))
 
         decoded = left_tokens
         for attention in self.disparity_attention:
             decoded = attention(decoded, right_tokens)
         decoded = self.decoder(decoded)
 
-        return Features(*quarter.chunk(2), *eighth.chunk(2), left_tokens, right_tokens, decoded)
+        return Features(left_quarter, right_quarter, left_eighth, right_eighth,
+                        left_tokens, right_tokens, decoded)
 
 
 class DisparityNetwork(nn.Module):
