@@ -4,6 +4,7 @@ As in stream.py, the same step gives the same batch.
 """
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 import math
 from pathlib import Path
@@ -150,24 +151,27 @@ class PairStream(Dataset):
         if c.world:
             self.rendered = RenderedPairs(c.world_config, c.render_height, c.render_width,
                                           c.photographs, device, cache, c.stored_pairs)
+        # beside a GPU no worker processes prepare batches, so that threads decode
+        self._map = map if device == 'cpu' else ThreadPoolExecutor().map
         self._weights = torch.tensor([*(source.weight for source in c.data), c.world])
 
     def __getitem__(self, step: int) -> Batch:
         generator = make_generator(self.seed, step, self.rank)
         c = self.config
         sources = torch.multinomial(self._weights, c.batch, True, generator=generator).tolist()
-        rendered = iter(())
-        if len(c.data) in sources:
-            batch = self.rendered.draw(sources.count(len(c.data)), step, generator, IMAGES)
-            rendered = zip(batch['left'], batch['right'])
-        crops = []
+        pairs = []
+        rendered = sources.count(len(c.data))
+        if rendered:
+            world = self.rendered.draw(rendered, step, generator, IMAGES)
+            pairs += zip(world['left'], world['right'])
+        chosen = []
         for source in sources:
-            if source == len(c.data):
-                pair = next(rendered)
-            else:
-                pairs = self.training[source]
-                index = int(torch.randint(len(pairs), (), generator=generator))
-                pair = _load(pairs[index])
+            if source < len(c.data):
+                index = torch.randint(len(self.training[source]), (), generator=generator)
+                chosen.append(self.training[source][index])
+        pairs += self._map(_load, chosen)
+        crops = []
+        for pair in pairs:
             window = draw_window(pair[0].shape[-2:], c.height, c.width, c.augment, generator)
             crops.append([crop(image, window, c.height, c.width).to(self.device)
                           for image in pair])
