@@ -1,14 +1,23 @@
 import math
+import os
 from pathlib import Path
 import subprocess
 import sys
 
+import cv2
 import numpy as np
 import pytest
 from rosbags.typesys import get_typestore, Stores
 
 from svp_ros.data import bag_messages
-from svp_ros.data.bags import find_stereo_topics, read_stereo_pairs, StereoBagWriter
+from svp_ros.data.bags import (
+    find_stereo_topics,
+    read_stereo_pairs,
+    StereoBagWriter,
+    unpack_recording,
+)
+from svp_ros.data.formats import read_image
+from svp_ros.data.pairs import find_pairs
 from svp_ros.data.rosbag2 import BagReader, BagWriter
 from svp_ros.geometry import StereoCamera
 from svp_ros.image_messages import decode_disparity, decode_image
@@ -20,6 +29,12 @@ STAMPS = [1_700_000_000_123_456_789, 1_700_000_000_223_456_789, 1_700_000_001_00
 BOX3D = np.array([[1.0, 0.5, 8.0, 4.0, 1.5, 1.8, -math.pi / 3],
                   [-2.0, 0.25, 5.0, 0.6, 1.75, 0.5, 2.5]], np.float32)
 LABELS = ['car', 'pedestrian']
+RAW_CAMERA = StereoCamera(fx=200.0, fy=200.0, cx=159.5, cy=119.5, baseline=0.1, width=320,
+                          height=240)
+# Focal length, D and rotation (radians) of the raw cameras: lenses differ, the left one looks up.
+RAW_LENSES = ((190.0, [-0.28, 0.07, 0.0, 0.0, 0.0], [0.04, 0.0, 0.01]),
+              (205.0, [-0.20, 0.04, 0.001, 0.0, 0.0], [0.0, 0.01, 0.0]))
+RAW_DISPARITY = 12
 
 
 def make_pair(seed, shape=(H, W, 3)):
@@ -232,3 +247,144 @@ def test_reading_recordings_needs_no_ros():
     code = ('import sys; sys.modules["rclpy"] = None; sys.modules["sensor_msgs"] = None; '
             'import svp_ros.data.bags')
     subprocess.run([sys.executable, '-c', code], check=True, cwd=Path(__file__).parents[1])
+
+
+def make_rectified(seed=0):
+    """A textured plane with RAW_DISPARITY everywhere, grey."""
+    H, W = RAW_CAMERA.height, RAW_CAMERA.width
+    noise = np.random.default_rng(seed).uniform(0, 1, (H, W + RAW_DISPARITY))
+    wide = cv2.normalize(cv2.GaussianBlur(noise, (0, 0), 2), None, 0, 255, cv2.NORM_MINMAX)
+    wide = wide.astype(np.uint8)
+    return wide[:, :W], wide[:, RAW_DISPARITY:]
+
+
+def write_raw_recording(path, stamps=(1, 2), storage='mcap', image_topic='image_raw', **unset):
+    """What cameras with RAW_LENSES see of `make_rectified`; `unset` are fields of CameraInfo."""
+    H, W = RAW_CAMERA.height, RAW_CAMERA.width
+    header = bag_messages.make_header(stamps[0], 'camera')
+    infos = bag_messages.make_camera_infos(RAW_CAMERA, header)
+    pixels = np.stack(np.meshgrid(np.arange(W), np.arange(H)), axis=-1).reshape(-1, 1, 2)
+    with BagWriter(path, storage) as bag:
+        for side, info, (focal, d, turn) in zip(('left', 'right'), infos, RAW_LENSES, strict=True):
+            info.k = np.array([focal, 0, W / 2, 0, focal, H / 2, 0, 0, 1])
+            info.d = np.array(d)
+            info.r = cv2.Rodrigues(np.array(turn))[0].ravel()
+            place = cv2.undistortPoints(
+                pixels.astype(np.float64), info.k.reshape(3, 3), info.d, R=info.r.reshape(3, 3),
+                P=info.p.reshape(3, 4)[:, :3]).reshape(H, W, 2).astype(np.float32)
+            for name, value in unset.items():
+                setattr(info, name, np.full_like(getattr(info, name), value))
+            bag.write(f'/rig/{side}/camera_info', stamps[0], info)
+            for stamp in stamps:
+                image = make_rectified(stamp)[side == 'right']
+                raw = cv2.remap(image, place[..., 0], place[..., 1], cv2.INTER_CUBIC)
+                bag.write(f'/rig/{side}/{image_topic}', stamp, bag_messages.make_image(
+                    raw, bag_messages.make_header(stamp, 'camera')))
+    return path
+
+
+def match_features(left, right):
+    """Median |y_left - y_right| and median x_left - x_right of matching corners, pixels."""
+    finder = cv2.ORB_create(1000)
+    (left_points, left_words), (right_points, right_words) = (
+        finder.detectAndCompute(image, None) for image in (left, right))
+    matches = cv2.BFMatcher(cv2.NORM_HAMMING, crossCheck=True).match(left_words, right_words)
+    matches = sorted(matches, key=lambda match: match.distance)[:100]
+    x, y = np.array([np.subtract(left_points[match.queryIdx].pt, right_points[match.trainIdx].pt)
+                     for match in matches]).T
+    return np.median(np.abs(y)), np.median(x)
+
+
+@pytest.mark.parametrize('storage', ['mcap', 'sqlite3'])
+def test_raw_recordings_are_rectified(tmp_path, storage):
+    path = write_raw_recording(tmp_path / 'bag', storage=storage)
+    raw = next(read_stereo_pairs(path, 'off'))
+    assert match_features(raw.left, raw.right)[0] > 3
+    pairs = list(read_stereo_pairs(path))
+    assert [pair.stamp for pair in pairs] == [1, 2]
+    for pair in pairs:
+        rows, disparity = match_features(pair.left, pair.right)
+        assert rows < 1 and disparity == pytest.approx(RAW_DISPARITY, abs=0.5)
+        assert pair.camera == RAW_CAMERA
+        for image, expected in zip((pair.left, pair.right), make_rectified(pair.stamp),
+                                   strict=True):
+            middle = np.s_[40:-40, 40:-40]
+            assert np.abs(image[middle].astype(int) - expected[middle]).mean() < 3
+
+
+def test_the_caller_can_overrule_what_names_say(tmp_path):
+    path = write_raw_recording(tmp_path / 'bag', image_topic='image_rect')
+    for rectify, limit in (('auto', False), ('on', True)):
+        pair = next(read_stereo_pairs(path, rectify))
+        assert (match_features(pair.left, pair.right)[0] < 1) == limit
+    with pytest.raises(ValueError, match='rectify must be auto, on or off, got yes'):
+        next(read_stereo_pairs(path, 'yes'))
+
+
+@pytest.mark.parametrize('unset, message', [
+    ({'p': 0.0}, r'bag: left/camera_info: P\[0\] = 0 .*the camera is not calibrated: run camera_'),
+    ({'k': 0.0}, 'bag: K or R of camera_info is not set; calibrate the stereo pair'),
+    ({'r': 0.0}, 'bag: K or R of camera_info is not set; calibrate the stereo pair'),
+    ({'p': np.nan}, 'P holds NaN or infinity; recalibrate')])
+def test_raw_recordings_without_calibration_are_refused(tmp_path, unset, message):
+    path = write_raw_recording(tmp_path / 'bag', **unset)
+    with pytest.raises(ValueError, match=message) as caught:
+        next(read_stereo_pairs(path))
+    assert '\n' not in str(caught.value)
+
+
+def test_recordings_without_pairs_are_refused(tmp_path):
+    with StereoBagWriter(tmp_path / 'bag') as writer:
+        writer.write(*make_pair(0, (H, W)), CAMERA, 1)
+    with BagWriter(tmp_path / 'late') as late, BagReader(tmp_path / 'bag') as bag:
+        for topic, time, message in bag.messages():
+            if topic == '/right/image_rect':
+                message.header.stamp.nanosec += 1
+            late.write(topic, time, message)
+    with pytest.raises(ValueError, match='late holds no pair: no images of /left/image_rect and '
+                                         '/right/image_rect have equal header stamps'):
+        list(read_stereo_pairs(tmp_path / 'late'))
+
+
+def test_recordings_are_unpacked_as_folders_of_pairs(bag_path, tmp_path):
+    folder = unpack_recording(bag_path, tmp_path / 'unpacked')
+    assert folder.parent == tmp_path / 'unpacked' and folder.name.startswith('bag-')
+    pairs = find_pairs(folder)
+    assert [pair.name for pair in pairs] == [str(stamp) for stamp in STAMPS]
+    for index, pair in enumerate(pairs):
+        for image, expected in zip(pair.load(), make_pair(index), strict=True):
+            assert np.array_equal(image, expected)
+
+
+def test_a_recording_is_unpacked_again_only_if_it_changed(bag_path, tmp_path):
+    folder = unpack_recording(bag_path, tmp_path / 'unpacked')
+    mark = folder / 'left' / 'mark'
+    mark.touch()
+    assert unpack_recording(bag_path, tmp_path / 'unpacked') == folder and mark.exists()
+    assert unpack_recording(bag_path, tmp_path / 'unpacked', 'off') != folder
+    file = next(path for path in bag_path.iterdir() if path.suffix in ('.mcap', '.db3'))
+    os.utime(file, (0, 0))
+    changed = unpack_recording(bag_path, tmp_path / 'unpacked')
+    assert changed != folder and not (changed / 'left' / 'mark').exists()
+
+
+def test_grey_recordings_are_unpacked_as_rectified_grey_images(tmp_path):
+    folder = unpack_recording(write_raw_recording(tmp_path / 'bag', (7,)), tmp_path / 'unpacked')
+    image = cv2.imread(str(folder / 'left' / '7.png'), cv2.IMREAD_UNCHANGED)
+    assert image.shape == (RAW_CAMERA.height, RAW_CAMERA.width)
+    assert np.array_equal(image, next(read_stereo_pairs(tmp_path / 'bag')).left)
+    assert np.array_equal(read_image(folder / 'left' / '7.png')[..., 1], image)
+
+
+def test_a_damaged_recording_leaves_nothing_behind(bag_path, tmp_path):
+    with BagReader(bag_path) as bag, BagWriter(tmp_path / 'broken') as broken:
+        for topic, type_ in bag.types.items():
+            broken.add_topic(topic, type_)
+        for raw in bag.raw():
+            broken.write_raw(raw.topic, raw.time,
+                             raw.data[:None if raw.time == STAMPS[0] else 100])
+    with pytest.raises(ValueError, match='is damaged'):
+        unpack_recording(tmp_path / 'broken', tmp_path / 'unpacked')
+    assert list((tmp_path / 'unpacked').iterdir()) == []
+    with pytest.raises(FileNotFoundError, match='no recording .*nothing'):
+        unpack_recording(tmp_path / 'nothing', tmp_path / 'unpacked')

@@ -10,6 +10,7 @@ from svp_ros.data.bags import StereoBagWriter
 from svp_ros.data.formats import read_image, write_image
 from svp_ros.data.pair_stream import (
     central_window,
+    crop,
     DataSource,
     draw_window,
     fixed_batches,
@@ -158,6 +159,7 @@ def test_windows_cover_all_scales_that_fit():
     assert (y + h <= 375).all() and (x + w <= 1242).all()
     assert h.min() in range(192, 200) and h.max() in range(365, 376)
     assert x.min() < 60 and (x + w).max() > 1180
+    assert abs(np.corrcoef(h, x / (1242 - w))[0, 1]) < 0.15
     stretch = np.log2(256 / w) - np.log2(192 / h)
     assert np.abs(stretch).max() < 0.11
     assert stretch.min() < -0.08 and stretch.max() > 0.08
@@ -168,6 +170,15 @@ def test_small_images_are_enlarged_whole():
     neutral = replace(MildAugmentConfig(), stretch=(0, 0))
     assert draw_window((96, 128), 192, 256, neutral, generator) == (0, 0, 96, 128)
     assert draw_window((96, 300), 192, 256, neutral, generator)[2:] == (96, 128)
+
+
+def test_shrinking_averages():
+    noise = np.random.default_rng(0).integers(0, 256, (3, 3 * H, 3 * W), np.uint8)
+    image = torch.from_numpy(noise)
+    small = crop(image, (0, 0, 3 * H, 3 * W), H, W)
+    assert small.std() < 0.5 * image.float().std() / 255
+    as_float = crop(image.float() / 255, (0, 0, 3 * H, 3 * W), H, W)
+    assert (small - as_float).abs().max() < 1.5 / 255
 
 
 @pytest.mark.parametrize('shape, window', [
