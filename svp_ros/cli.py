@@ -11,6 +11,7 @@ import svp_ros
 COMMANDS = {
     'demo': ('svp_ros.demo', 'play stereo recordings through the node and report the scores'),
     'render': ('svp_ros.data.render', 'write procedural stereo data to a folder or a rosbag2'),
+    'pretrain': ('svp_ros.train.pretrain', 'masked stereo pre-training, without labels'),
     'finetune disparity': ('svp_ros.train.disparity', 'train a disparity network'),
     'evaluate disparity': ('svp_ros.eval.disparity', 'score a model on labelled stereo pairs'),
     'evaluate bag': ('svp_ros.eval.bag', 'score a recording of what the node published'),

@@ -9,12 +9,14 @@ from typing import Union
 from safetensors import safe_open, SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
+from torch.nn import Module
 
 from svp_ros.config import make_config
 from svp_ros.model.heads import DisparityHead, ReconstructionHead, RowMatching
 from svp_ros.model.network import DisparityNetwork, ReconstructionNetwork, StereoBackbone
 
 FORMAT = 'svp_ros 1'
+RECONSTRUCTION = 'reconstruction'  # note `kind` of a pre-trained network
 
 
 @dataclass(frozen=True)
@@ -154,6 +156,29 @@ def read_checkpoint(path: Union[str, Path]) -> tuple[dict[str, Tensor], NetworkC
             for name, value in state.items()}, config, notes
 
 
+def load_start(model: Module, config: NetworkConfig, path: Union[str, Path]) -> int:
+    """Copy into `model` what a checkpoint of the same size shares with it.
+
+    That is everything if both are networks of one kind; between masked reconstruction and
+    disparity it is the backbone and the row matching.
+
+    Returns:
+        Number of tensors that were copied.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is not one of our checkpoints or a network of another size.
+    """
+    state, found, _ = read_checkpoint(path)
+    if found != config:
+        other = {key: value for key, value in asdict(found).items()
+                 if value != getattr(config, key)}
+        raise ValueError(f'{path} is a network of another size; it has {other}')
+    shared = {name: value for name, value in state.items() if name in model.state_dict()}
+    model.load_state_dict(shared, strict=False)
+    return len(shared)
+
+
 def load_checkpoint(path: Union[str, Path]) -> tuple[DisparityNetwork, NetworkConfig, dict]:
     """Rebuild a disparity network from its checkpoint, in eval mode and float32.
 
@@ -162,6 +187,9 @@ def load_checkpoint(path: Union[str, Path]) -> tuple[DisparityNetwork, NetworkCo
         ValueError: If it is not a checkpoint of a disparity network.
     """
     state, config, notes = read_checkpoint(path)
+    if notes.get('kind') == RECONSTRUCTION:
+        raise ValueError(f'{path} is a pre-trained network without disparity; fine-tune it first: '
+                         'svp finetune disparity with "start" in its config')
     model = build_model(config)
     try:
         model.load_state_dict(state)
@@ -169,3 +197,18 @@ def load_checkpoint(path: Union[str, Path]) -> tuple[DisparityNetwork, NetworkCo
         raise ValueError(f'{path} holds no disparity network of its own configuration: '
                          f'{str(error).splitlines()[1].strip()}') from error
     return model.eval(), config, notes
+
+
+def load_reconstruction(path: Union[str, Path]) -> tuple[ReconstructionNetwork, NetworkConfig]:
+    """Rebuild a pre-trained network from its checkpoint, in eval mode and float32.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is not a checkpoint of masked pre-training.
+    """
+    state, config, notes = read_checkpoint(path)
+    if notes.get('kind') != RECONSTRUCTION:
+        raise ValueError(f'{path} is no pre-trained network; svp pretrain writes them')
+    model = build_reconstruction(config)
+    model.load_state_dict(state)
+    return model.eval(), config

@@ -1,6 +1,7 @@
 """Heads on the shared backbone: masked reconstruction, and disparity with confidence."""
 
 from dataclasses import dataclass
+from typing import Optional
 
 import torch
 from torch import nn, Tensor
@@ -9,6 +10,8 @@ import torch.nn.functional as F
 from svp_ros.model.layers import (
     conv_bn_relu,
     convex_upsample,
+    enlarge,
+    fill_in,
     ResidualBlock,
     tokens_to_map,
     upsample,
@@ -29,7 +32,10 @@ LOG_SCALE_RANGE = (-3.0, 3.0)  # Laplacian scale between 0.05 and 20 px
 
 @dataclass
 class Features:
-    """What the backbone gives every head; maps are (B, C, h, w), tokens (B, h, w, C)."""
+    """What the backbone gives every head; maps are (B, C, h, w), tokens (B, h, w, C).
+
+    `patch_mask` (B, h, w) is True at hidden left tokens, None if there are none.
+    """
 
     left_quarter: Tensor
     right_quarter: Tensor
@@ -38,6 +44,7 @@ class Features:
     left_encoded: Tensor
     right_encoded: Tensor
     left_decoded: Tensor
+    patch_mask: Optional[Tensor] = None
 
 
 @dataclass
@@ -81,6 +88,9 @@ class Matches:
 class RowMatching(nn.Module):
     """Match rows at 1/16, then at 1/8, where 2D convolutions weigh the neighbours' evidence.
 
+    At 1/8 two kinds of features are compared: learned with context, and those of 1/4 as they are,
+    2x2 cells at a time, which see little beyond a patch of pre-training.
+
     Args:
         channels: backbone widths at 1/2, 1/4, 1/8 and 1/16.
         cost_channels: width at 1/8.
@@ -91,7 +101,7 @@ class RowMatching(nn.Module):
     def __init__(self, channels: tuple[int, ...], cost_channels: int, match_groups: int,
                  max_disparity: int):
         super().__init__()
-        _, _, eighth, tokens = channels
+        _, quarter, eighth, tokens = channels
         self.levels16, self.levels8 = max_disparity // 16, max_disparity // 8
         self.groups = match_groups
 
@@ -101,8 +111,10 @@ class RowMatching(nn.Module):
         self.context = nn.Conv2d(tokens, cost_channels, 1)
         self.match8 = nn.Sequential(
             conv_bn_relu(eighth + tokens, eighth, kernel=1), nn.Conv2d(eighth, eighth, 1))
+        self.match4 = nn.Conv2d(4 * quarter, eighth, 1, bias=False)
+        self.gain4 = nn.Parameter(torch.tensor(4.0))
         self.aggregate = nn.Sequential(
-            conv_bn_relu(self.groups * self.levels8 + self.levels16 + cost_channels + eighth,
+            conv_bn_relu((self.groups + 1) * self.levels8 + self.levels16 + cost_channels + eighth,
                          cost_channels),
             ResidualBlock(cost_channels), ResidualBlock(cost_channels))
         self.logits8 = nn.Conv2d(cost_channels, self.levels8, 1)
@@ -114,6 +126,7 @@ class RowMatching(nn.Module):
 
         matches16 = match_rows(tokens_to_map(self.match16(f.left_decoded)),
                                tokens_to_map(self.match16(f.right_encoded)), self.levels16)
+        matches16 = spread_evidence(matches16, f.patch_mask)
         logits16 = mask_outside(matches16[:, 0] * self.temperature16.exp())
         probability16 = logits16.softmax(dim=1)
 
@@ -121,13 +134,24 @@ class RowMatching(nn.Module):
             self.match8(torch.cat((f.left_eighth, upsample(decoded)), dim=1)),
             self.match8(torch.cat((f.right_eighth, upsample(encoded_right)), dim=1)),
             self.levels8, self.groups)
+        matches4 = match_rows(self.match4(F.pixel_unshuffle(f.left_quarter, 2)),
+                              self.match4(F.pixel_unshuffle(f.right_quarter, 2)), self.levels8)
+        matches8, matches4 = (spread_evidence(x, f.patch_mask) for x in (matches8, matches4))
         evidence = self.aggregate(torch.cat((
-            matches8.flatten(1, 2), upsample(probability16),
+            matches8.flatten(1, 2), matches4[:, 0], upsample(probability16),
             upsample(self.context(decoded)), f.left_eighth), dim=1))
         logits8 = mask_outside(matches8.mean(dim=1) * self.temperature8.exp()
-                               + self.logits8(evidence).float())
+                               + matches4[:, 0] * self.gain4 + self.logits8(evidence).float())
         return Matches(logits16, logits8, expected_disparity(probability16),
                        expected_disparity(logits8.softmax(dim=1)), evidence)
+
+
+def spread_evidence(matches: Tensor, patch_mask: Optional[Tensor]) -> Tensor:
+    """Continue (B, groups, levels, h, w) similarities of visible left cells into hidden ones."""
+    if patch_mask is None:
+        return matches
+    visible = ~enlarge(patch_mask, matches.shape[-1] // patch_mask.shape[-1])
+    return fill_in(matches.flatten(1, 2), visible).view_as(matches)
 
 
 class DisparityHead(nn.Module):
@@ -186,6 +210,21 @@ class DisparityHead(nn.Module):
             match_logits=(matches.logits16, matches.logits8))
 
 
+@dataclass
+class Reconstruction:
+    """The left image as the network imagines it.
+
+    Attributes:
+        colours: (B, 3, H, W), in the backbone's normalised colours.
+        structure: (B, 3, H, W), every 16-pixel patch less its mean colour, by its contrast.
+        disparity8: (B, 1, H / 8, W / 8), where it copied from, pixels of that map.
+    """
+
+    colours: Tensor
+    structure: Tensor
+    disparity8: Tensor
+
+
 class ReconstructionHead(nn.Module):
     """Rebuild the left image: copy right features to where they match, then decode colours.
 
@@ -204,14 +243,12 @@ class ReconstructionHead(nn.Module):
         _, quarter, eighth, tokens = channels
         self.matching = matching
         self.context = nn.Conv2d(tokens, cost_channels, 1)
-        self.merge8 = conv_bn_relu(cost_channels + 2 * eighth, refine_channels)
-        self.merge4 = nn.Sequential(
-            conv_bn_relu(refine_channels + 2 * quarter, refine_channels),
-            ResidualBlock(refine_channels))
-        self.colours = nn.Conv2d(refine_channels, 3 * 16, 1)
+        # pointwise: a wider kernel would make up for wrong disparities
+        self.merge8 = conv_bn_relu(cost_channels + 2 * eighth, cost_channels, kernel=1)
+        self.merge4 = conv_bn_relu(cost_channels + 2 * quarter, 2 * refine_channels, kernel=1)
+        self.images = nn.Conv2d(2 * refine_channels, 2 * 3 * 16, 1)
 
-    def forward(self, f: Features) -> Tensor:
-        """Backbone features -> (B, 3, H, W) image in normalised colours."""
+    def forward(self, f: Features) -> Reconstruction:
         matches = self.matching(f)
         copied8 = copy_matches(f.right_eighth, matches.logits8.softmax(dim=1))
         copied4 = sample_rows(f.right_quarter, upsample(matches.disparity8) * 2)
@@ -219,4 +256,5 @@ class ReconstructionHead(nn.Module):
         x = upsample(self.context(tokens_to_map(f.left_decoded)))
         x = self.merge8(torch.cat((x, f.left_eighth, copied8), dim=1))
         x = self.merge4(torch.cat((upsample(x), f.left_quarter, copied4), dim=1))
-        return F.pixel_shuffle(self.colours(x), 4)
+        colours, structure = F.pixel_shuffle(self.images(x).float(), 4).chunk(2, dim=1)
+        return Reconstruction(colours, structure, matches.disparity8)

@@ -42,6 +42,39 @@ def upsample(x: Tensor, factor: int = 2) -> Tensor:
     return F.interpolate(x, scale_factor=factor, mode='bilinear', align_corners=False)
 
 
+def enlarge(mask: Tensor, factor: int) -> Tensor:
+    """(B, h, w) mask of cells -> (B, 1, h * factor, w * factor) mask of pixels."""
+    return mask[:, None].repeat_interleave(factor, -2).repeat_interleave(factor, -1)
+
+
+def fill_in(image: Tensor, visible: Tensor) -> Tensor:
+    """Continue the visible pixels smoothly into the others, so that no border stands out.
+
+    Args:
+        image: (B, C, H, W).
+        visible: (B, 1, H, W) bool.
+
+    Returns:
+        (B, C, H, W): the image where it is visible, elsewhere what its surroundings have, of the
+        finest scale that has anything.
+
+    Source: push-pull, Gortler et al. 1996.
+    """
+    weight = visible.to(image.dtype)
+    mean = (image * weight).sum((2, 3), keepdim=True) / weight.sum((2, 3), keepdim=True).clamp(1)
+    levels = [(image, weight)]
+    while min(image.shape[-2:]) > 1:
+        covered = F.avg_pool2d(weight, 2, ceil_mode=True)
+        image = F.avg_pool2d(image * weight, 2, ceil_mode=True) / covered.clamp(min=1e-6)
+        weight = (covered > 0).to(image.dtype)
+        levels.append((image, weight))
+    filled = mean
+    for image, weight in reversed(levels):
+        smooth = F.interpolate(filled, image.shape[-2:], mode='bilinear', align_corners=False)
+        filled = image * weight + smooth * (1 - weight)
+    return filled
+
+
 def tokens_to_map(tokens: Tensor) -> Tensor:
     """(B, h, w, C) tokens -> (B, C, h, w) map."""
     return tokens.permute(0, 3, 1, 2)

@@ -7,8 +7,14 @@ from torch import nn, Tensor
 
 from svp_ros.model.cross_attention import DisparityAttention
 from svp_ros.model.encoder import ConvEncoder
-from svp_ros.model.heads import DisparityHead, DisparityOutput, Features, ReconstructionHead
-from svp_ros.model.layers import map_to_tokens
+from svp_ros.model.heads import (
+    DisparityHead,
+    DisparityOutput,
+    Features,
+    Reconstruction,
+    ReconstructionHead,
+)
+from svp_ros.model.layers import enlarge, fill_in, map_to_tokens
 from svp_ros.model.swin import swin_blocks
 
 PATCH = 16
@@ -42,6 +48,10 @@ class StereoBackbone(nn.Module):
         self.register_buffer('std', torch.tensor((0.229, 0.224, 0.225)).view(1, 3, 1, 1),
                              persistent=False)
 
+    def normalise(self, image: Tensor) -> Tensor:
+        """(B, 3, H, W) RGB in [0, 1] -> zero mean and unit variance of ImageNet's colours."""
+        return (image - self.mean) / self.std
+
     def forward(self, left: Tensor, right: Tensor, patch_mask: Optional[Tensor] = None,
                 left_only: bool = False) -> Features:
         """Encode both eyes and let the left rows look at the right rows.
@@ -60,20 +70,20 @@ class StereoBackbone(nn.Module):
         if left.shape[-2] % STRIDE or left.shape[-1] % STRIDE:
             raise ValueError(f'height and width must be multiples of {STRIDE}, got '
                              f'{left.shape[-2]}x{left.shape[-1]}; use geometry.pad_to_multiple')
-        left, right = (left - self.mean) / self.std, (right - self.mean) / self.std
+        left, right = self.normalise(left), self.normalise(right)
         if patch_mask is not None:
-            left = left * ~patch_mask[:, None].repeat_interleave(PATCH, -2).repeat_interleave(
-                PATCH, -1)
+            left = fill_in(left, ~enlarge(patch_mask, PATCH))
 
         quarter, eighth, sixteenth = self.cnn(torch.cat((left, right)))
-        left_tokens, right_tokens = map_to_tokens(sixteenth).chunk(2)
-        if patch_mask is not None:
-            left_tokens = left_tokens + patch_mask[..., None] * self.hidden_token
-        left_tokens, right_tokens = self.encoder(
-            torch.cat((left_tokens, right_tokens))).chunk(2)
-
         left_quarter, right_quarter = quarter.chunk(2)
         left_eighth, right_eighth = eighth.chunk(2)
+        left_tokens, right_tokens = map_to_tokens(sixteenth).chunk(2)
+        if patch_mask is not None:
+            left_quarter = left_quarter * ~enlarge(patch_mask, PATCH // 4)
+            left_eighth = left_eighth * ~enlarge(patch_mask, PATCH // 8)
+            left_tokens = torch.where(patch_mask[..., None], self.hidden_token, left_tokens)
+        left_tokens, right_tokens = self.encoder(
+            torch.cat((left_tokens, right_tokens))).chunk(2)
         if left_only:
             right_quarter, right_eighth, right_tokens = (
                 torch.zeros_like(x) for x in (right_quarter, right_eighth, right_tokens))
@@ -84,7 +94,7 @@ class StereoBackbone(nn.Module):
         decoded = self.decoder(decoded)
 
         return Features(left_quarter, right_quarter, left_eighth, right_eighth,
-                        left_tokens, right_tokens, decoded)
+                        left_tokens, right_tokens, decoded, patch_mask)
 
 
 class DisparityNetwork(nn.Module):
@@ -109,6 +119,6 @@ class ReconstructionNetwork(nn.Module):
         self.head = head
 
     def forward(self, left: Tensor, right: Tensor, patch_mask: Tensor,
-                left_only: bool = False) -> Tensor:
-        """Rebuild the left image, (B, 3, H, W) in normalised colours."""
+                left_only: bool = False) -> Reconstruction:
+        """(B, 3, H, W) RGB pair and (B, H / 16, W / 16) mask -> the whole left image."""
         return self.head(self.backbone(left, right, patch_mask, left_only))

@@ -2,18 +2,15 @@
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 import logging
 from pathlib import Path
-import signal
 from typing import Optional
 
-from lightning.fabric import Fabric, seed_everything
-from lightning.fabric.loggers import TensorBoardLogger
+from lightning.fabric import seed_everything
 import numpy as np
 import torch
 from torch import Tensor
-import yaml
 
 from svp_ros.config import load_config
 from svp_ros.data.formats import write_image
@@ -25,15 +22,21 @@ from svp_ros.eval.metrics import DisparityScore
 from svp_ros.model.build import (
     build_model,
     get_size,
-    load_checkpoint,
+    load_start,
     NetworkConfig,
     save_checkpoint,
 )
 from svp_ros.pictures import colour_disparity
 from svp_ros.predictor import find_model, StereoPredictor
-from svp_ros.provenance import find_commit
-from svp_ros.train.loop import LoopConfig, TrainingRun
+from svp_ros.train.loop import LoopConfig
 from svp_ros.train.losses import disparity_losses
+from svp_ros.train.runs import (
+    add_run_options,
+    check_precision,
+    make_fabric,
+    open_run,
+    settle_config,
+)
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +50,8 @@ class DisparityTraining:
 
     Args:
         size: nano, small or base.
-        start: checkpoint (path or name in models/) whose weights are the start; None: fresh.
+        start: checkpoint (path or name in models/) whose weights are the start: all of a
+            disparity network's, backbone and row matching of a pre-trained one; None: fresh.
         seed: seed of weights, world and augmentation.
         precision: 32-true or bf16-mixed.
         validation_pairs: fixed world pairs that every validation scores.
@@ -65,8 +69,7 @@ class DisparityTraining:
 
     def __post_init__(self):
         get_size(self.size)
-        if self.precision not in ('32-true', 'bf16-mixed'):
-            raise ValueError(f'precision must be 32-true or bf16-mixed, got {self.precision}')
+        check_precision(self.precision)
         if self.validation_pairs < PAIRS_PER_VALIDATION_BATCH:
             raise ValueError(f'validation_pairs must be at least {PAIRS_PER_VALIDATION_BATCH}, '
                              f'got {self.validation_pairs}')
@@ -143,12 +146,11 @@ def start_network(config: DisparityTraining) -> tuple[torch.nn.Module, NetworkCo
         ValueError: If the start is a network of another size.
     """
     network = get_size(config.size)
-    if config.start is None:
-        return build_model(network), network
-    model, found, _ = load_checkpoint(find_model(config.start))
-    if found != network:
-        raise ValueError(f'start {config.start} is no "{config.size}" network: it has {found}')
-    log.info('starting from all weights of %s', config.start)
+    model = build_model(network)
+    if config.start:
+        path = find_model(config.start)
+        count = load_start(model, network, path)
+        log.info('starting from %d of %d tensors of %s', count, len(model.state_dict()), path)
     return model, network
 
 
@@ -157,45 +159,24 @@ def main(argv: Optional[list[str]] = None) -> int:
     parser = argparse.ArgumentParser(
         prog='svp finetune disparity', description=__doc__.splitlines()[0],
         formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    parser.add_argument('--config', type=Path, help='YAML file, for example '
-                        'config/train/disparity.yaml; the defaults are those of nano')
-    parser.add_argument('--out', type=Path, required=True, help='run folder')
-    parser.add_argument('--resume', action='store_true', help='continue from the run folder')
-    parser.add_argument('--cache', type=Path, help='folder for rendered pairs; without it every '
-                        'step renders new ones, which suits a GPU')
-    parser.add_argument('--photographs', help='folder of photographs used as textures; '
-                        'overrides the config')
+    add_run_options(parser, 'config/train/disparity.yaml; the defaults are those of nano')
     parser.add_argument('--labelled', type=Path, help='folder of labelled scenes, see '
                         '`svp evaluate disparity`; they are scored at every validation')
-    parser.add_argument('--workers', type=int, default=1, help='processes that prepare batches '
-                        'on the CPU; 0 prepares them in the training process')
-    parser.add_argument('--accelerator', default='auto', help='auto, cpu or cuda')
-    parser.add_argument('--devices', default='1', help='processes: a number or auto')
     arguments = parser.parse_args(argv)
     config = load_config(DisparityTraining, arguments.config)
     if arguments.photographs:
         config = replace(config, stream=replace(config.stream,
                                                 photographs=arguments.photographs))
     folder = arguments.out
-    if arguments.resume:
-        config = _config_of_run(folder, config if arguments.config else None)
-    elif (folder / 'last.pt').exists():
-        raise ValueError(f'{folder} already holds a run; add --resume or choose another --out')
+    config = settle_config(config, folder, arguments.resume, bool(arguments.config))
     scenes = find_scenes(arguments.labelled) if arguments.labelled else []
     folder.mkdir(parents=True, exist_ok=True)
 
-    fabric = _make_fabric(arguments.accelerator, arguments.devices, config.precision, folder)
-    fabric.launch()
+    fabric = make_fabric(arguments.accelerator, arguments.devices, config.precision, folder,
+                         arguments.nodes)
     seed_everything(config.seed, verbose=False)
     model, network = start_network(config)
-    run = TrainingRun(model, config.loop, folder, fabric)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: run.stop())
-    if arguments.resume:
-        run.resume()
-    if fabric.is_global_zero:
-        (folder / 'config.yaml').write_text(yaml.safe_dump(_plain(asdict(config))))
-        (folder / 'commit').write_text((find_commit() or 'unknown') + '\n')
+    run = open_run(model, config.loop, folder, fabric, config, arguments.resume)
 
     on_gpu = fabric.device.type == 'cuda' and arguments.cache is None
     stream = WorldStream(config.stream, config.seed, str(fabric.device) if on_gpu else 'cpu',
@@ -207,37 +188,3 @@ def main(argv: Optional[list[str]] = None) -> int:
     if fabric.is_global_zero:
         print(f'trained {config.loop.steps} steps; weights: {folder / "average.safetensors"}')
     return 0
-
-
-def _config_of_run(folder: Path, config: Optional[DisparityTraining]) -> DisparityTraining:
-    """Settings to resume with: the run's own; `config` may change those of the loop only."""
-    path = folder / 'config.yaml'
-    if not path.is_file():
-        raise FileNotFoundError(f'nothing to resume: no {path}; start without --resume')
-    own = load_config(DisparityTraining, path)
-    if config is None:
-        return own
-    for item in fields(DisparityTraining):
-        was, now = getattr(own, item.name), getattr(config, item.name)
-        if item.name != 'loop' and was != now:
-            raise ValueError(f'{folder} was started with {item.name} {was}, got {now}; a resumed '
-                             'run may change the settings under "loop" only')
-    return config
-
-
-def _make_fabric(accelerator: str, devices: str, precision: str, folder: Path) -> Fabric:
-    if accelerator not in ('auto', 'cpu', 'cuda'):
-        raise ValueError(f'--accelerator must be auto, cpu or cuda, got {accelerator}')
-    if accelerator == 'cuda' and not torch.cuda.is_available():
-        raise ValueError('--accelerator cuda was asked for but torch sees no CUDA GPU')
-    if devices != 'auto' and not (devices.isdigit() and int(devices)):
-        raise ValueError(f'--devices must be auto or a positive number, got {devices}')
-    return Fabric(accelerator=accelerator, devices=devices, precision=precision,
-                  loggers=TensorBoardLogger(folder, name='', version='tensorboard'))
-
-
-def _plain(value):
-    """Tuples as lists, for YAML."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value

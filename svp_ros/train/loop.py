@@ -200,8 +200,7 @@ class TrainingRun:
                 self._log('train', loss=math.fsum(means.values()), **means,
                           learning_rate=self.optimizer.param_groups[0]['lr'],
                           step_s=seconds / count, data_s=waited / count)
-                bar.set_postfix(loss=f'{math.fsum(means.values()):.2f}',
-                                full=f'{means.get("full", math.nan):.2f}')
+                bar.set_postfix(loss=f'{math.fsum(means.values()):.3g}')
                 began, waited, sums, count = time.monotonic(), 0.0, {}, 0
             if self.stopping:
                 self.save()

@@ -1,0 +1,105 @@
+"""Score masked stereo reconstruction on fixed pairs with fixed masks."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Optional
+
+import torch
+from torch import Tensor
+
+from svp_ros.data.pair_stream import fixed_batches
+from svp_ros.data.pairs import Pair
+from svp_ros.data.world import World
+from svp_ros.eval.metrics import DisparityScore
+from svp_ros.model.layers import upsample
+from svp_ros.model.network import ReconstructionNetwork
+from svp_ros.train.masking import hide_patches, reconstruction_errors
+
+BATCH = 4
+SEED = 2 ** 31  # of validation; training draws smaller ones
+
+
+@dataclass(frozen=True)
+class FixedPairs:
+    """Validation pairs in memory.
+
+    Attributes:
+        left: (N, 3, H, W) uint8 RGB.
+        right: (N, 3, H, W) uint8 RGB.
+        disparity: (N, 1, H, W) float32 pixels, where it is known.
+    """
+
+    left: Tensor
+    right: Tensor
+    disparity: Optional[Tensor] = None
+
+
+def world_pairs(world: World, count: int, height: int, width: int,
+                kind: Optional[str] = None) -> FixedPairs:
+    """Render pairs that training never sees."""
+    samples = [world.sample(SEED + i, 1, height, width, kind) for i in range(count)]
+    return FixedPairs(*(torch.cat([(getattr(sample, eye) * 255).round().byte().cpu()
+                                   for sample in samples]) for eye in ('left', 'right')),
+                      torch.cat([sample.disparity.cpu() for sample in samples]))
+
+
+def pairs_on_disk(pairs: Sequence[Pair], limit: int, height: int, width: int) -> FixedPairs:
+    """Read at most `limit` pairs, evenly spread over those given."""
+    count = min(limit, len(pairs))
+    spread = [pairs[i * len(pairs) // count] for i in range(count)]
+    batches = list(fixed_batches(spread, height, width, BATCH))
+    return FixedPairs(*(torch.cat([(batch[eye] * 255).round().byte() for batch in batches])
+                        for eye in ('left', 'right')))
+
+
+def fixed_mask(index: int, height: int, width: int, ratio: float) -> Tensor:
+    """(1, H / 16, W / 16) mask of the validation pair `index`: the same in every run."""
+    return hide_patches(1, height, width, ratio, torch.Generator().manual_seed(SEED + index))
+
+
+@torch.inference_mode()
+def score_reconstruction(model: ReconstructionNetwork, pairs: FixedPairs, ratio: float,
+                         left_only: bool = False) -> dict[str, float]:
+    """Rebuild all pairs.
+
+    Args:
+        model: in eval mode.
+        pairs: what to rebuild.
+        ratio: share of hidden patches.
+        left_only: zeros for all right features.
+
+    Returns:
+        `colours` and `structure`, see `reconstruction_errors`; `other_colours` and
+        `other_structure`, the same with the right image of another pair. With known disparity
+        also `epe` and `bad_3` of the matching at 1/8, nothing hidden, in pixels of the images.
+    """
+    device = model.backbone.mean.device
+    N, _, H, W = pairs.left.shape
+    others = pairs.right.roll(max(N // 2, 1), dims=0)
+    sums: dict[str, float] = {}
+    score = DisparityScore()
+    for start in range(0, N, BATCH):
+        left, right, other = (x[start:start + BATCH].to(device).float() / 255
+                              for x in (pairs.left, pairs.right, others))
+        mask = torch.cat([fixed_mask(start + i, H, W, ratio)
+                          for i in range(len(left))]).to(device)
+        target = model.backbone.normalise(left)
+        for prefix, eye in (('', right), ('other_', other)):
+            errors = reconstruction_errors(model(left, eye, mask, left_only), target, mask)
+            for name, error in errors.items():
+                sums[prefix + name] = sums.get(prefix + name, 0) + error.item() * len(left) / N
+        if pairs.disparity is not None and not left_only:
+            truth = pairs.disparity[start:start + BATCH]
+            score.update(read_disparity(model, left, right).cpu(), truth, truth.isfinite())
+    if pairs.disparity is not None and not left_only:
+        sums.update({name: score.result()[name] for name in ('epe', 'bad_3')})
+    return sums
+
+
+def read_disparity(model: ReconstructionNetwork, left: Tensor, right: Tensor) -> Tensor:
+    """Disparity that the matching of a pre-trained network has, (B, 1, H, W) pixels.
+
+    Nothing is hidden and no layer for it was trained with labels.
+    """
+    features = model.backbone(left, right)
+    return 8 * upsample(model.head.matching(features).disparity8, 8)

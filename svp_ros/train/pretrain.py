@@ -1,0 +1,228 @@
+"""`svp pretrain`: masked stereo pre-training, which needs pairs but no labels.
+
+Nine tenths of the left image are hidden and rebuilt from the rest and the right image; after
+CroCo (Weinzaepfel et al. 2022, arXiv 2210.10716), with a convolutional stem and with matches
+along the rows that say what to copy.
+"""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+import logging
+from pathlib import Path
+from typing import Optional
+
+from lightning.fabric import seed_everything
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from svp_ros.config import load_config
+from svp_ros.data.pair_stream import DataSource, PairStream, PairStreamConfig
+from svp_ros.data.stream import batches, make_generator
+from svp_ros.data.transforms import Batch
+from svp_ros.data.world import World
+from svp_ros.eval.reconstruction import (
+    FixedPairs,
+    pairs_on_disk,
+    score_reconstruction,
+    world_pairs,
+)
+from svp_ros.model.build import (
+    build_reconstruction,
+    get_size,
+    load_start,
+    NetworkConfig,
+    RECONSTRUCTION,
+    save_checkpoint,
+)
+from svp_ros.predictor import find_model
+from svp_ros.train.loop import LoopConfig
+from svp_ros.train.masking import hide_patches, reconstruction_errors
+from svp_ros.train.runs import (
+    add_run_options,
+    check_precision,
+    make_fabric,
+    open_run,
+    settle_config,
+)
+
+log = logging.getLogger(__name__)
+
+MODES = ('stereo', 'left_only')
+
+
+@dataclass(frozen=True)
+class PretrainConfig:
+    """One experiment; `config/train/pretrain.yaml` overrides these defaults.
+
+    Args:
+        size: nano, small or base.
+        mode: stereo, or left_only, the control whose right features are zero.
+        start: checkpoint (path or name in models/) to start from; None: fresh weights.
+        seed: seed of weights, data and masks.
+        precision: 32-true or bf16-mixed.
+        mask_ratio: share of hidden 16-pixel patches.
+        colours: weight of the error of the colours.
+        structure: weight of the error of the normalised patches.
+        validation_pairs: fixed pairs of the world, and at most as many of the other data, that
+            every validation scores.
+        stream: data.
+        loop: optimisation.
+    """
+
+    size: str = 'nano'
+    mode: str = 'stereo'
+    start: Optional[str] = None
+    seed: int = 0
+    precision: str = 'bf16-mixed'
+    mask_ratio: float = 0.9
+    colours: float = 1.0
+    structure: float = 1.0
+    validation_pairs: int = 64
+    stream: PairStreamConfig = field(default_factory=PairStreamConfig)
+    loop: LoopConfig = field(default_factory=LoopConfig)
+
+    def __post_init__(self):
+        get_size(self.size)
+        check_precision(self.precision)
+        if self.mode not in MODES:
+            raise ValueError(f'mode must be {" or ".join(MODES)}, got {self.mode}')
+        if not 0 < self.mask_ratio < 1:
+            raise ValueError(f'mask_ratio must lie between 0 and 1, got {self.mask_ratio}')
+        if min(self.colours, self.structure) < 0 or self.colours + self.structure == 0:
+            raise ValueError('colours and structure are weights: none negative, one positive; got '
+                             f'{self.colours} and {self.structure}')
+        if self.validation_pairs < 2:
+            raise ValueError(f'validation_pairs must be at least 2, got {self.validation_pairs}')
+
+
+class MaskedStream(Dataset):
+    """Batches of pairs with the masks of the left images; `stream[step]` is always the same."""
+
+    def __init__(self, pairs: PairStream, ratio: float):
+        self.pairs = pairs
+        self.ratio = ratio
+
+    def __getitem__(self, step: int) -> Batch:
+        batch = self.pairs[step]
+        B, _, H, W = batch['left'].shape
+        generator = make_generator(self.pairs.seed, step, self.pairs.rank, 1)
+        mask = hide_patches(B, H, W, self.ratio, generator)
+        return {**batch, 'patch_mask': mask.to(batch['left'].device)}
+
+
+class Validation:
+    """Score averaged weights on fixed pairs of the world and of the data on disk.
+
+    Args:
+        config: the experiment.
+        network: architecture of the weights.
+        folder: run folder.
+        device: where the network runs.
+        sets: pairs by the name of their source.
+    """
+
+    def __init__(self, config: PretrainConfig, network: NetworkConfig, folder: Path,
+                 device: torch.device, sets: dict[str, FixedPairs]):
+        self.config = config
+        self.network = network
+        self.folder = folder
+        self.model = build_reconstruction(network).to(device).eval()
+        self.sets = sets
+
+    def __call__(self, weights: dict[str, Tensor]) -> dict[str, float]:
+        """Load the weights, write them to the run folder, return the metrics."""
+        self.model.load_state_dict(weights)
+        save_checkpoint(self.folder / 'average.safetensors', weights, self.network,
+                        kind=RECONSTRUCTION)
+        left_only = self.config.mode == 'left_only'
+        return {f'{source}_{name}': value for source, pairs in self.sets.items()
+                for name, value in score_reconstruction(
+                    self.model, pairs, self.config.mask_ratio, left_only).items()}
+
+
+def validation_sets(config: PretrainConfig, on_disk: Sequence) -> dict[str, FixedPairs]:
+    """Fixed pairs of every kind of source: `world` and `data`."""
+    c, sets = config.stream, {}
+    if c.world:
+        sets['world'] = world_pairs(World(c.world_config, c.photographs),
+                                    config.validation_pairs, c.height, c.width)
+    if on_disk:
+        sets['data'] = pairs_on_disk(on_disk, config.validation_pairs, c.height, c.width)
+    return sets
+
+
+def make_losses(config: PretrainConfig):
+    """Weighted terms of the loss, a function of model and batch."""
+    weights = {'colours': config.colours, 'structure': config.structure}
+
+    def losses(model: torch.nn.Module, batch: Batch) -> dict[str, Tensor]:
+        left = batch['left']
+        output = model(left, batch['right'], batch['patch_mask'], config.mode == 'left_only')
+        errors = reconstruction_errors(output, model.backbone.normalise(left),
+                                       batch['patch_mask'])
+        return {name: weights[name] * error for name, error in errors.items() if weights[name]}
+    return losses
+
+
+def train(config: PretrainConfig, folder: Path, accelerator: str = 'auto', devices: str = '1',
+          nodes: int = 1, cache: Optional[Path] = None, workers: int = 1,
+          resume: bool = False) -> None:
+    """Run one experiment to its last step.
+
+    Args:
+        config: the experiment.
+        folder: run folder; average.safetensors, last.pt and the logs are kept there.
+        accelerator: auto, cpu or cuda.
+        devices: processes on this machine, a number or auto.
+        nodes: machines.
+        cache: folder for rendered pairs and unpacked recordings.
+        workers: processes that prepare batches.
+        resume: continue from last.pt.
+
+    Raises:
+        FileNotFoundError, ValueError: If data or settings cannot be used.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    fabric = make_fabric(accelerator, devices, config.precision, folder, nodes)
+    seed_everything(config.seed, verbose=False)
+    network = get_size(config.size)
+    model = build_reconstruction(network)
+    if config.start:
+        count = load_start(model, network, find_model(config.start))
+        log.info('starting from %d of %d tensors of %s', count, len(model.state_dict()),
+                 config.start)
+    on_gpu = fabric.device.type == 'cuda' and cache is None
+    stream = PairStream(config.stream, config.seed, str(fabric.device) if on_gpu else 'cpu',
+                        cache, fabric.global_rank, (cache or folder) / 'recordings')
+    run = open_run(model, config.loop, folder, fabric, config, resume)
+    validate = None
+    if fabric.is_global_zero:
+        sets = validation_sets(config, stream.validation)
+        validate = Validation(config, network, folder, fabric.device, sets)
+    run.train(batches(MaskedStream(stream, config.mask_ratio), run.step, config.loop.steps,
+                      0 if on_gpu else workers), make_losses(config), validate)
+    if fabric.is_global_zero:
+        print(f'trained {config.loop.steps} steps; weights: {folder / "average.safetensors"}')
+
+
+def main(argv: Optional[list[str]] = None) -> int:
+    """Entry point of `svp pretrain`."""
+    parser = argparse.ArgumentParser(
+        prog='svp pretrain', description=__doc__.splitlines()[0],
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    add_run_options(parser, 'config/train/pretrain.yaml')
+    parser.add_argument('--data', action='append', default=[], metavar='PATH', help='folder of '
+                        'pairs or rosbag2 recording, beside those of the config; may be repeated')
+    parser.add_argument('--mode', choices=MODES, help='overrides the config')
+    arguments = parser.parse_args(argv)
+    config = load_config(PretrainConfig, arguments.config)
+    stream = replace(config.stream, data=(
+        *config.stream.data, *(DataSource(path) for path in arguments.data)),
+        photographs=arguments.photographs or config.stream.photographs)
+    config = replace(config, stream=stream, mode=arguments.mode or config.mode)
+    config = settle_config(config, arguments.out, arguments.resume, bool(arguments.config))
+    train(config, arguments.out, arguments.accelerator, arguments.devices, arguments.nodes,
+          arguments.cache, arguments.workers, arguments.resume)
+    return 0

@@ -1,0 +1,124 @@
+"""What every training command shares: options, run folders, processes."""
+
+import argparse
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from pathlib import Path
+import signal
+from typing import Any, TypeVar
+
+from lightning.fabric import Fabric
+from lightning.fabric.loggers import TensorBoardLogger
+import torch
+from torch import nn
+import yaml
+
+from svp_ros.config import load_config
+from svp_ros.provenance import find_commit
+from svp_ros.train.loop import LoopConfig, TrainingRun
+
+Config = TypeVar('Config')
+
+PRECISIONS = ('32-true', 'bf16-mixed')
+
+
+def add_run_options(parser: argparse.ArgumentParser, example: str) -> None:
+    """Add the options of a run; `example` is a shipped configuration."""
+    parser.add_argument('--config', type=Path, help=f'YAML file, for example {example}')
+    parser.add_argument('--out', type=Path, required=True, help='run folder')
+    parser.add_argument('--resume', action='store_true', help='continue from the run folder')
+    parser.add_argument('--cache', type=Path, help='folder for rendered pairs and unpacked '
+                        'recordings; without it every step renders new pairs, which suits a GPU')
+    parser.add_argument('--photographs', help='folder of photographs used as textures; '
+                        'overrides the config')
+    parser.add_argument('--workers', type=int, default=1, help='processes that prepare batches '
+                        'on the CPU; 0 prepares them in the training process')
+    parser.add_argument('--accelerator', default='auto', help='auto, cpu or cuda')
+    parser.add_argument('--devices', default='1', help='processes on this machine: a number or '
+                        'auto')
+    parser.add_argument('--nodes', type=int, default=1, help='machines; more than one are '
+                        'started by torchrun')
+
+
+def settle_config(config: Config, folder: Path, resume: bool, given: bool) -> Config:
+    """Settings of a new run, or those to resume with.
+
+    Args:
+        config: what the command line asks for.
+        folder: run folder.
+        resume: whether to continue the run in the folder.
+        given: whether `config` came from a file; else a resumed run keeps its own.
+
+    Raises:
+        FileNotFoundError: If there is no run to resume.
+        ValueError: If the folder holds a run already, or more than the loop was changed.
+    """
+    if not resume:
+        if (folder / 'last.pt').exists():
+            raise ValueError(f'{folder} already holds a run; add --resume or choose another --out')
+        return config
+    path = folder / 'config.yaml'
+    if not path.is_file():
+        raise FileNotFoundError(f'nothing to resume: no {path}; start without --resume')
+    own = load_config(type(config), path)
+    if not given:
+        return own
+    for item in fields(config):
+        was, now = getattr(own, item.name), getattr(config, item.name)
+        if item.name != 'loop' and was != now:
+            raise ValueError(f'{folder} was started with {item.name} {was}, got {now}; a resumed '
+                             'run may change the settings under "loop" only')
+    return config
+
+
+def make_fabric(accelerator: str, devices: str, precision: str, folder: Path,
+                nodes: int = 1) -> Fabric:
+    """Launch the processes of a run.
+
+    Raises:
+        ValueError: If the accelerator is not there or a number is wrong.
+    """
+    if accelerator not in ('auto', 'cpu', 'cuda'):
+        raise ValueError(f'--accelerator must be auto, cpu or cuda, got {accelerator}')
+    if accelerator == 'cuda' and not torch.cuda.is_available():
+        raise ValueError('--accelerator cuda was asked for but torch sees no CUDA GPU')
+    if devices != 'auto' and not (devices.isdigit() and int(devices)):
+        raise ValueError(f'--devices must be auto or a positive number, got {devices}')
+    if nodes < 1:
+        raise ValueError(f'--nodes must be at least 1, got {nodes}')
+    fabric = Fabric(accelerator=accelerator, devices=devices, precision=precision,
+                    num_nodes=nodes,
+                    loggers=TensorBoardLogger(folder, name='', version='tensorboard'))
+    fabric.launch()
+    return fabric
+
+
+def open_run(model: nn.Module, loop: LoopConfig, folder: Path, fabric: Fabric, config: Any,
+             resume: bool) -> TrainingRun:
+    """Make the run, load its checkpoint if it resumes, note its settings, obey Ctrl-C."""
+    run = TrainingRun(model, loop, folder, fabric)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: run.stop())
+    if resume:
+        run.resume()
+    if fabric.is_global_zero:
+        (folder / 'config.yaml').write_text(yaml.safe_dump(to_yaml(config)))
+        (folder / 'commit').write_text((find_commit() or 'unknown') + '\n')
+    return run
+
+
+def to_yaml(config: Any) -> dict:
+    """Settings as plain dicts and lists."""
+    return _plain(asdict(config))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def check_precision(precision: str) -> None:
+    """Raise ValueError unless Fabric's precision is one that the networks train in."""
+    if precision not in PRECISIONS:
+        raise ValueError(f'precision must be {" or ".join(PRECISIONS)}, got {precision}')
