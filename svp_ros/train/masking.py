@@ -6,7 +6,7 @@ from torch import Tensor
 from svp_ros.model.heads import Reconstruction
 from svp_ros.model.network import PATCH
 
-EPSILON = 0.01  # added to a patch's variance: flat patches count little
+EPSILON = 0.05  # added to the squared contrast: flat patches, which hold noise, count little
 
 
 def hide_patches(batch: int, height: int, width: int, ratio: float,

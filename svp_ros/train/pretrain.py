@@ -77,8 +77,8 @@ class PretrainConfig:
     seed: int = 0
     precision: str = 'bf16-mixed'
     mask_ratio: float = 0.9
-    colours: float = 1.0
-    structure: float = 1.0
+    colours: float = 0.3
+    structure: float = 2.0
     validation_pairs: int = 64
     stream: PairStreamConfig = field(default_factory=PairStreamConfig)
     loop: LoopConfig = field(default_factory=LoopConfig)
