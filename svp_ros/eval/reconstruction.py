@@ -4,9 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Optional
 
+import cv2
+import numpy as np
 import torch
 from torch import Tensor
 
+from svp_ros.data.labelled import Scene
 from svp_ros.data.pair_stream import fixed_batches
 from svp_ros.data.pairs import Pair
 from svp_ros.data.world import World
@@ -26,7 +29,7 @@ class FixedPairs:
     Attributes:
         left: (N, 3, H, W) uint8 RGB.
         right: (N, 3, H, W) uint8 RGB.
-        disparity: (N, 1, H, W) float32 pixels, where it is known.
+        disparity: (N, 1, H, W) float32 pixels, NaN where unknown; None if there is none.
     """
 
     left: Tensor
@@ -50,6 +53,20 @@ def pairs_on_disk(pairs: Sequence[Pair], limit: int, height: int, width: int) ->
     batches = list(fixed_batches(spread, height, width, BATCH))
     return FixedPairs(*(torch.cat([(batch[eye] * 255).round().byte() for batch in batches])
                         for eye in ('left', 'right')))
+
+
+def labelled_pairs(scenes: Sequence[Scene], height: int, width: int) -> FixedPairs:
+    """Read labelled scenes, resized; unknown disparities are NaN, known ones follow the width."""
+    lefts, rights, truths = [], [], []
+    for scene in scenes:
+        left, right, truth, valid = scene.load()
+        for image, images in ((left, lefts), (right, rights)):
+            small = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+            images.append(torch.from_numpy(small).permute(2, 0, 1))
+        truth = np.where(valid, truth * width / left.shape[1], np.nan).astype(np.float32)
+        truth = cv2.resize(truth, (width, height), interpolation=cv2.INTER_NEAREST)
+        truths.append(torch.from_numpy(truth)[None])
+    return FixedPairs(torch.stack(lefts), torch.stack(rights), torch.stack(truths))
 
 
 def fixed_mask(index: int, height: int, width: int, ratio: float) -> Tensor:

@@ -16,7 +16,7 @@ from svp_ros.config import load_config
 from svp_ros.data.formats import write_image
 from svp_ros.data.labelled import find_scenes, Scene
 from svp_ros.data.stream import batches, StreamConfig, WorldStream
-from svp_ros.data.world import StereoSample, World, WorldConfig
+from svp_ros.data.world import StereoSample, World
 from svp_ros.eval.disparity import evaluate_scenes
 from svp_ros.eval.metrics import DisparityScore
 from svp_ros.model.build import (
@@ -89,7 +89,7 @@ class Validation:
     def __init__(self, config: DisparityTraining, network: NetworkConfig, folder: Path,
                  device: torch.device, scenes: Sequence[Scene] = ()):
         c = config.stream
-        world = World(WorldConfig(), c.photographs)
+        world = World(c.world, c.photographs)
         self.samples = [
             world.sample(VALIDATION_SEED + i, PAIRS_PER_VALIDATION_BATCH, c.height, c.width)
             for i in range(config.validation_pairs // PAIRS_PER_VALIDATION_BATCH)]
