@@ -1,9 +1,7 @@
 """One self-contained HTML page for scored recordings: tables, and pictures side by side."""
 
-import base64
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from html import escape
 from pathlib import Path
 from typing import Optional
 
@@ -12,25 +10,21 @@ import numpy as np
 
 from svp_ros.data.formats import write_image
 from svp_ros.eval.metrics import bad, epe
+from svp_ros.eval.page import (
+    figure,
+    heading,
+    note,
+    paragraph,
+    side_by_side,
+    table,
+    write_page,
+)
 from svp_ros.eval.recording import ScoredFrame
 from svp_ros.pictures import colour_disparity, colour_error
 
 PANEL_WIDTH = 480
 LARGEST_ERROR = 5.0
 _FONT, _INK = cv2.FONT_HERSHEY_SIMPLEX, (40, 40, 40)
-
-_STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 1460px;
-       margin: 2em auto; padding: 0 1em; }
-h1 { font-size: 1.6em; } h2 { margin-top: 2em; border-bottom: 1px solid #ccc; }
-table { border-collapse: collapse; margin: 0 2em 1em 0; }
-caption { text-align: left; font-weight: 600; padding: 0.3em 0; }
-th, td { padding: 0.15em 0.9em 0.15em 0; text-align: right; border-bottom: 1px solid #eee; }
-th:first-child, td:first-child { text-align: left; } th { font-weight: 500; color: #666; }
-.tables { display: flex; flex-wrap: wrap; align-items: flex-start; }
-figure { margin: 1.5em 0; } img { max-width: 100%; } figcaption, .note { color: #666; }
-pre { background: #f6f6f6; padding: 0.8em; overflow-x: auto; }
-"""
 
 
 @dataclass
@@ -133,31 +127,28 @@ def write_report(path: Path, title: str, sections: Sequence[Section], run: dict)
         sections: one per scored recording.
         run: what is needed to repeat it (command, machine, versions, ...), shown as a table.
     """
-    body = ''.join(_section(section) for section in sections)
     rows = [(key, ', '.join(f'{name} {item}' for name, item in value.items())
-             if isinstance(value, dict) else str(value)) for key, value in run.items()]
-    path.write_text(
-        f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}'
-        f'</title>\n<style>{_STYLE}</style></head>\n<body><h1>{escape(title)}</h1>\n{body}'
-        f'<h2>Run</h2>\n{_table("", rows)}</body></html>\n')
+             if isinstance(value, dict) else value) for key, value in run.items()]
+    write_page(path, title, [*(_section(section) for section in sections), heading('Run'),
+                             table('', rows)])
 
 
 def _section(section: Section) -> str:
     scores = section.scores
     disparity, depth, frames = scores['disparity'], scores['depth'], scores['frames']
     tables = [
-        _table('Disparity', [
+        table('Disparity', [
             ('EPE', f'{disparity["epe"]:.3f} px'),
             *((f'bad-{n}', f'{disparity[f"bad_{n}"]:.2f} %') for n in (1, 2, 3)),
             ('D1', f'{disparity["d1"]:.2f} %'),
             ('density (of all pixels)', f'{disparity["density"]:.1f} %'),
             ('coverage (of true pixels)', f'{disparity["coverage"]:.1f} %')]),
-        _table('Depth', [
+        table('Depth', [
             ('all', *_depth_cells(depth)),
             *((f'{band["from_m"]:g} to {band["to_m"]:g} m' if band['to_m'] else
                f'beyond {band["from_m"]:g} m', *_depth_cells(band)) for band in depth['bands'])],
             ('range', 'mean error', 'relative', 'pixels')),
-        _table('Frames', [
+        table('Frames', [
             ('played', frames['played']),
             *((label, 'unknown' if frames[key] is None else frames[key]) for label, key in (
                 ('published by the node', 'published'),
@@ -166,26 +157,14 @@ def _section(section: Section) -> str:
             ('stamps equal to the input', 'yes' if scores['stamps']['equal'] else 'NO')]),
     ]
     if scores['latency_ms']:
-        tables.append(_table('Latency, ms', [
+        tables.append(table('Latency, ms', [
             (stage.replace('_', ' '), *(f'{values[name]:.1f}' for name in ('p50', 'p95', 'p99')))
             for stage, values in scores['latency_ms'].items()], ('stage', 'p50', 'p95', 'p99')))
-    figures = ''.join(
-        f'<figure><img alt="{escape(caption)}" src="data:image/png;base64,'
-        f'{base64.b64encode(picture.read_bytes()).decode()}">\n'
-        f'<figcaption>{escape(caption)}</figcaption></figure>\n'
-        for picture, caption in section.pictures)
-    return (f'<h2>{escape(section.name.capitalize())}</h2>\n<p>{escape(section.description)}</p>\n'
-            f'<div class="tables">{"".join(tables)}</div>\n'
-            '<p class="note">Errors are those of valid published pixels with ground truth; the '
-            'message does not hold what the network guesses elsewhere.</p>\n' + figures)
-
-
-def _table(caption: str, rows: Sequence[tuple], head: Sequence[str] = ()) -> str:
-    def line(cells, tag):
-        return '<tr>' + ''.join(f'<{tag}>{escape(str(cell))}</{tag}>' for cell in cells) + '</tr>'
-
-    return (f'<table><caption>{escape(caption)}</caption>' + (line(head, 'th') if head else '')
-            + ''.join(line(row, 'td') for row in rows) + '</table>\n')
+    return ''.join([
+        heading(section.name.capitalize()), paragraph(section.description), side_by_side(tables),
+        note('Errors are those of valid published pixels with ground truth; the message does not '
+             'hold what the network guesses elsewhere.'),
+        *(figure(picture, caption) for picture, caption in section.pictures)])
 
 
 def _depth_cells(values: dict) -> tuple[str, str, str]:
