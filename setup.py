@@ -32,6 +32,7 @@ setup(
     python_requires='>=3.10',
     install_requires=[
         'lightning>=2.3',
+        'matplotlib>=3.6',
         'numpy',
         # The same cv2 as opencv-python, without the windows that need libGL and libxcb, which a
         # bare machine lacks. Both wheels own one folder: do not install them side by side.
