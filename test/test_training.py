@@ -1,21 +1,20 @@
-import os
 from pathlib import Path
 import signal
-import subprocess
-import sys
-import time
 
 import pytest
 import torch
+from training_process import assert_equal_states, load_state, TrainingProcess
 import yaml
 
 from svp_ros.cli import main as cli_main
 from svp_ros.config import load_config
 from svp_ros.model.build import build_model, load_checkpoint, NetworkConfig, save_checkpoint
 from svp_ros.predictor import StereoPredictor
-from svp_ros.train.disparity import _config_of_run, DisparityTraining, main
+from svp_ros.train.disparity import DisparityTraining, main
 from svp_ros.train.loop import _drop_rows_after, NonFiniteLossError, WeightAverage
 from svp_ros.train.losses import at_stride, masked_mean, matching_loss
+from svp_ros.train.pretrain import PretrainConfig
+from svp_ros.train.runs import settle_config
 
 FAST = {
     'size': 'nano', 'precision': '32-true', 'validation_pairs': 4,
@@ -31,56 +30,34 @@ def config(tmp_path):
     return path
 
 
-def start(config: Path, out: Path, *more: str) -> subprocess.Popen:
-    return subprocess.Popen(
-        [sys.executable, '-m', 'svp_ros', 'finetune', 'disparity', '--config', str(config),
-         '--out', str(out), '--accelerator', 'cpu', '--workers', '0',
-         '--cache', str(out.parent / 'cache'), *more],
-        env={**os.environ, 'OMP_NUM_THREADS': '1'}, stderr=subprocess.PIPE, text=True)
-
-
-def wait_for_steps(run: subprocess.Popen, folder: Path, steps: int) -> None:
-    log = folder / 'train.csv'
-    deadline = time.monotonic() + 120
-    while not log.exists() or len(log.read_text().splitlines()) <= steps:
-        assert run.poll() is None and time.monotonic() < deadline, f'no {steps} steps in time'
-        time.sleep(0.01)
+def start(config: Path, out: Path, *more: str) -> TrainingProcess:
+    return TrainingProcess('finetune', 'disparity', '--config', config,
+                           '--cache', out.parent / 'cache', *more, out=out)
 
 
 def test_a_killed_run_continues_bit_exactly(config, tmp_path):
     whole = start(config, tmp_path / 'whole')
-    assert whole.wait(180) == 0, whole.stderr.read()
+    assert whole.wait() == 0, whole.output()
 
     killed = start(config, tmp_path / 'killed')
-    wait_for_steps(killed, tmp_path / 'killed', 4)
-    killed.send_signal(signal.SIGKILL)
-    killed.wait()
-    step = torch.load(tmp_path / 'killed' / 'last.pt', weights_only=True)['step']
-    assert 0 < step < 12
+    killed.wait_for_steps(4)
+    killed.kill()
+    assert 0 < load_state(tmp_path / 'killed')['step'] < 12
 
     resumed = start(config, tmp_path / 'killed', '--resume')
-    assert resumed.wait(180) == 0, resumed.stderr.read()
-    a, b = (torch.load(tmp_path / name / 'last.pt', weights_only=True)
-            for name in ('whole', 'killed'))
-    assert a['step'] == b['step'] == 12
-    for part in ('model', 'average'):
-        assert all(torch.equal(a[part][name], b[part][name]) for name in a[part])
-    moments = [torch.cat([s['exp_avg'].flatten() for s in x['optimizer']['state'].values()])
-               for x in (a, b)]
-    assert torch.equal(*moments)
+    assert resumed.wait() == 0, resumed.output()
+    state = load_state(tmp_path / 'whole')
+    assert state['step'] == 12
+    assert_equal_states(state, load_state(tmp_path / 'killed'))
 
     folder = tmp_path / 'whole'
     assert {'config.yaml', 'commit', 'train.csv', 'validate.csv', 'validation.png',
             'average.safetensors'} <= {p.name for p in folder.iterdir()}
     assert list((folder / 'tensorboard').iterdir())
     assert StereoPredictor.load(folder / 'average.safetensors').card['parameters'] > 1e6
-
-
-def test_two_processes_train_together(config, tmp_path):
-    run = start(config, tmp_path / 'run', '--devices', '2')
-    assert run.wait(180) == 0, run.stderr.read()
-    assert torch.load(tmp_path / 'run' / 'last.pt', weights_only=True)['step'] == 12
-    assert len((tmp_path / 'run' / 'validate.csv').read_text().splitlines()) == 2
+    model, _, _ = load_checkpoint(folder / 'average.safetensors')
+    for name, value in model.state_dict().items():
+        torch.testing.assert_close(value, state['average'][name], atol=2e-3, rtol=2e-3)
 
 
 def test_a_run_that_is_told_to_stop_saves_first(tmp_path):
@@ -88,12 +65,12 @@ def test_a_run_that_is_told_to_stop_saves_first(tmp_path):
     path = tmp_path / 'slow.yaml'
     path.write_text(yaml.safe_dump(slow))
     run = start(path, tmp_path / 'run')
-    wait_for_steps(run, tmp_path / 'run', 3)
+    run.wait_for_steps(3)
     assert not (tmp_path / 'run' / 'last.pt').exists()
     run.send_signal(signal.SIGTERM)
     assert run.wait(60) == 130
-    assert 'continue with --resume' in run.stderr.read()
-    assert torch.load(tmp_path / 'run' / 'last.pt', weights_only=True)['step'] >= 3
+    assert 'continue with --resume' in run.output()
+    assert load_state(tmp_path / 'run')['step'] >= 3
 
 
 def test_a_finished_folder_is_not_overwritten(config, tmp_path):
@@ -129,7 +106,7 @@ def test_a_start_of_another_size_is_refused(tmp_path):
     save_checkpoint(tmp_path / 'other.safetensors', build_model(other).state_dict(), other)
     path = tmp_path / 'start.yaml'
     path.write_text(yaml.safe_dump({**FAST, 'start': str(tmp_path / 'other.safetensors')}))
-    with pytest.raises(ValueError, match='is no "nano" network'):
+    with pytest.raises(ValueError, match=r'of another size; it has .*channels.: \(8, 8, 16'):
         main(['--config', str(path), '--out', str(tmp_path / 'run'), '--accelerator', 'cpu'])
 
 
@@ -161,10 +138,10 @@ def test_a_resumed_run_keeps_its_own_settings(config, tmp_path):
     changed.write_text(yaml.safe_dump({**FAST, 'seed': 5}))
     with pytest.raises(ValueError, match='was started with seed 0, got 5'):
         main(['--config', str(changed), '--out', str(run), '--resume', '--accelerator', 'cpu'])
-    own = _config_of_run(run, None)
-    assert own == load_config(DisparityTraining, config)
+    own = load_config(DisparityTraining, config)
+    assert settle_config(DisparityTraining(), run, resume=True, given=False) == own
     longer = load_config(DisparityTraining, config, loop={'steps': 99})
-    assert _config_of_run(run, longer) == longer
+    assert settle_config(longer, run, resume=True, given=True) == longer
 
 
 def test_steps_that_are_done_again_are_logged_once(tmp_path):
@@ -217,16 +194,13 @@ def test_weight_average_follows_the_model():
     assert average.state['weight'].item() == pytest.approx(1, abs=1e-3)
 
 
-def test_averaged_weights_are_what_is_saved(config, tmp_path):
-    run = start(config, tmp_path / 'run')
-    assert run.wait(180) == 0, run.stderr.read()
-    state = torch.load(tmp_path / 'run' / 'last.pt', weights_only=True)['average']
-    model, _, _ = load_checkpoint(tmp_path / 'run' / 'average.safetensors')
-    for name, value in model.state_dict().items():
-        torch.testing.assert_close(value, state[name], atol=2e-3, rtol=2e-3)
-
-
 @pytest.mark.parametrize('path', sorted(Path(__file__).parent.parent.glob('config/train/*.yaml')),
                          ids=lambda path: path.stem)
 def test_shipped_configurations_are_valid(path):
-    assert load_config(DisparityTraining, path).loop.steps >= 1000
+    kind = path.stem.split('_')[0]
+    if kind == 'proof':
+        proof = pytest.importorskip('svp_ros.train.proof')
+        load_config(proof.ProofConfig, path)
+    else:
+        configuration = {'pretrain': PretrainConfig, 'disparity': DisparityTraining}[kind]
+        assert load_config(configuration, path).loop.steps >= 1000
