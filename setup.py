@@ -64,6 +64,7 @@ setup(
         'console_scripts': [
             'stereo_node = svp_ros.ros.node:main',
             'svp = svp_ros.cli:main',
+            'pretrain = svp_ros.cli:pretrain',
         ],
     },
 )

@@ -58,6 +58,11 @@ def main(argv: Optional[list[str]] = None) -> int:
         return 130
 
 
+def pretrain() -> int:
+    """Run `svp pretrain` with this program's arguments; for `ros2 run svp_ros pretrain`."""
+    return main(['pretrain', *sys.argv[1:]])
+
+
 def _usage(prefix: str = '') -> str:
     commands = {name: line for name, (_, line) in COMMANDS.items() if name.startswith(prefix)}
     width = max(map(len, commands))

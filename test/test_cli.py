@@ -85,6 +85,13 @@ def test_interrupt_ends_with_130(command):
     assert command('raise KeyboardInterrupt') == 130
 
 
+def test_pretrain_is_a_program_of_its_own(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, 'argv', ['pretrain', '--out', str(tmp_path), '--resume'])
+    assert cli.pretrain() == 2
+    assert capsys.readouterr().err == (f'svp pretrain: nothing to resume: no '
+                                       f'{tmp_path}/config.yaml; start without --resume\n')
+
+
 def test_svp_runs_as_a_program_without_importing_torch():
     program = 'import sys; from svp_ros.cli import main; code = main(["--version"]); ' \
               'sys.exit("torch came along" if "torch" in sys.modules else code)'

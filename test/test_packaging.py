@@ -85,7 +85,7 @@ def test_executables_exist_and_ros2_run_finds_them(prefix, site):
     points = ConfigParser()
     points.read(next(site.glob('svp_ros-*.dist-info')) / 'entry_points.txt')
     scripts = dict(points['console_scripts'])
-    assert set(scripts) == {'svp', 'stereo_node'}
+    assert set(scripts) == {'svp', 'stereo_node', 'pretrain'}
     for name, target in scripts.items():
         assert (prefix / 'bin' / name).is_file()
         module, function = target.split(':')
