@@ -38,6 +38,34 @@ def join_pictures(pictures: Sequence[tuple[str, np.ndarray]], height: int = 240)
     return np.hstack(cells)
 
 
+def stack_pictures(titles: Sequence[str], rows: Sequence[Sequence[np.ndarray]],
+                   width: int = 256) -> np.ndarray:
+    """Put rows of (H, W, 3) uint8 RGB pictures below each other, with a title on every column.
+
+    Args:
+        titles: one per column.
+        rows: pictures of one size, as many per row as titles.
+        width: of a cell, pixels.
+
+    Raises:
+        ValueError: If there is no row, or one has another number of pictures.
+    """
+    if not rows or any(len(row) != len(titles) for row in rows):
+        raise ValueError(f'{len(titles)} titles need rows of as many pictures, got rows of '
+                         f'{", ".join(str(len(row)) for row in rows) or "none"}')
+    H, W = rows[0][0].shape[:2]
+    size = (width, round(H * width / W))
+    smooth = cv2.INTER_AREA if width <= W else cv2.INTER_NEAREST
+    grid = np.vstack([np.hstack([cv2.copyMakeBorder(
+        cv2.resize(picture, size, interpolation=smooth), 2, 2, 2, 2, cv2.BORDER_CONSTANT,
+        value=(255, 255, 255)) for picture in row]) for row in rows])
+    grid = cv2.copyMakeBorder(grid, 20, 0, 0, 0, cv2.BORDER_CONSTANT, value=(255, 255, 255))
+    for column, title in enumerate(titles):
+        cv2.putText(grid, title, (column * (width + 4) + 4, 15), cv2.FONT_HERSHEY_SIMPLEX, 0.45,
+                    (0, 0, 0), 1, cv2.LINE_AA)
+    return grid
+
+
 def _apply_colours(level: np.ndarray, palette: int, known: np.ndarray,
                    unknown: int = 0) -> np.ndarray:
     index = np.round(np.clip(level, 0, 1) * 255).astype(np.uint8)
