@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 import logging
 from pathlib import Path
+import sys
 from typing import Optional
 
 from lightning.fabric import seed_everything
@@ -50,6 +51,7 @@ from svp_ros.train.runs import (
 log = logging.getLogger(__name__)
 
 MODES = ('stereo', 'left_only')
+EXPERIMENTS = ('throughput',)
 
 
 @dataclass(frozen=True)
@@ -209,6 +211,7 @@ def train(config: PretrainConfig, folder: Path, accelerator: str = 'auto', devic
 
 def main(argv: Optional[list[str]] = None) -> int:
     """Entry point of `svp pretrain`."""
+    argv = list(sys.argv[1:] if argv is None else argv)
     parser = argparse.ArgumentParser(
         prog='svp pretrain', description=__doc__.splitlines()[0],
         formatter_class=argparse.ArgumentDefaultsHelpFormatter)
@@ -216,12 +219,20 @@ def main(argv: Optional[list[str]] = None) -> int:
     parser.add_argument('--data', action='append', default=[], metavar='PATH', help='folder of '
                         'pairs or rosbag2 recording, beside those of the config; may be repeated')
     parser.add_argument('--mode', choices=MODES, help='overrides the config')
+    parser.add_argument('--experiment', choices=EXPERIMENTS, help='throughput: time reading and '
+                        'training on --data for some steps, write the figures to the .json file '
+                        'or folder --out')
     arguments = parser.parse_args(argv)
     config = load_config(PretrainConfig, arguments.config)
     stream = replace(config.stream, data=(
         *config.stream.data, *(DataSource(path) for path in arguments.data)),
         photographs=arguments.photographs or config.stream.photographs)
     config = replace(config, stream=stream, mode=arguments.mode or config.mode)
+    if arguments.experiment == 'throughput':
+        from svp_ros.train.throughput import write_throughput
+        write_throughput(config, arguments.out, argv, accelerator=arguments.accelerator,
+                         cache=arguments.cache, workers=arguments.workers)
+        return 0
     config = settle_config(config, arguments.out, arguments.resume, bool(arguments.config))
     train(config, arguments.out, arguments.accelerator, arguments.devices, arguments.nodes,
           arguments.cache, arguments.workers, arguments.resume)
