@@ -1,4 +1,5 @@
 from conftest import TINY
+import numpy as np
 import pytest
 import torch
 
@@ -6,14 +7,26 @@ from svp_ros.model.build import (
     build_model,
     build_reconstruction,
     load_checkpoint,
+    load_reconstruction,
+    load_start,
     NetworkConfig,
     read_checkpoint,
+    RECONSTRUCTION,
     save_checkpoint,
     SIZES,
 )
 from svp_ros.model.cross_attention import DisparityAttention, width_attention
-from svp_ros.model.layers import convex_upsample, gather_disparities
-from svp_ros.model.matching import expected_disparity, local_correlation, mask_outside, match_rows
+from svp_ros.model.heads import spread_evidence
+from svp_ros.model.layers import convex_upsample, enlarge, fill_in, gather_disparities
+from svp_ros.model.matching import (
+    copy_matches,
+    expected_disparity,
+    local_correlation,
+    mask_outside,
+    match_rows,
+    sample_rows,
+)
+from svp_ros.predictor import StereoPredictor
 from svp_ros.train.losses import disparity_losses
 
 
@@ -102,6 +115,119 @@ def test_local_correlation_equals_a_loop_and_is_zero_outside():
 def test_convex_upsampling_scales_a_constant_map():
     fine = convex_upsample(torch.full((1, 1, 3, 4), 2.5), torch.randn(1, 144, 3, 4))
     torch.testing.assert_close(fine, torch.full((1, 1, 12, 16), 10.0))
+
+
+def test_copying_along_certain_matches_shifts_exactly():
+    torch.manual_seed(0)
+    right = torch.randn(2, 3, 4, 9)
+    for d in (0, 3):
+        probability = torch.zeros(2, 5, 4, 9)
+        probability[:, d] = 1
+        copied = copy_matches(right, probability)
+        assert torch.equal(copied[..., d:], right[..., :9 - d])
+        # beyond the border there is nothing but the border
+        assert torch.equal(copied[..., :d], right[..., :1].expand(2, 3, 4, d))
+
+
+def test_copying_along_uncertain_matches_equals_a_loop():
+    torch.manual_seed(0)
+    right, probability = torch.randn(1, 2, 3, 7), torch.rand(1, 4, 3, 7).softmax(dim=1)
+    copied = copy_matches(right, probability)
+    for y in range(3):
+        for x in range(7):
+            expected = sum(probability[0, d, y, x] * right[0, :, y, max(x - d, 0)]
+                           for d in range(4))
+            torch.testing.assert_close(copied[0, :, y, x], expected)
+
+
+def test_rows_are_sampled_as_numpy_interpolates():
+    torch.manual_seed(0)
+    right, disparity = torch.randn(2, 3, 4, 9), torch.rand(2, 1, 4, 9) * 12 - 3
+    sampled = sample_rows(right, disparity)
+    columns = np.arange(9)
+    for b in range(2):
+        for c in range(3):
+            for y in range(4):
+                expected = np.interp(columns - disparity[b, 0, y].numpy(), columns,
+                                     right[b, c, y].numpy())
+                np.testing.assert_allclose(sampled[b, c, y], expected, atol=1e-5)
+
+
+def test_one_row_and_one_column_are_sampled_too():
+    right = torch.arange(5.).view(1, 1, 1, 5)
+    sampled = sample_rows(right, torch.full((1, 1, 1, 5), 1.5))
+    assert sampled.flatten().tolist() == [0, 0, 0.5, 1.5, 2.5]
+    right = torch.arange(3.).view(1, 1, 3, 1)
+    assert torch.equal(sample_rows(right, torch.full((1, 1, 3, 1), 0.5)), right)
+
+
+def test_copying_and_sampling_leave_bfloat16():
+    right = torch.full((1, 2, 3, 9), 1.001)
+    with torch.autocast('cpu', torch.bfloat16):
+        for copied in (copy_matches(right, torch.full((1, 4, 3, 9), 0.25)),
+                       sample_rows(right, torch.ones(1, 1, 3, 9))):
+            torch.testing.assert_close(copied, right)
+
+
+def test_cells_of_a_mask_become_pixels():
+    mask = torch.tensor([[[True, False, False], [False, False, True]]])
+    expected = np.kron(mask[0].numpy(), np.ones((4, 4), bool))
+    assert enlarge(mask, 4).shape == (1, 1, 8, 12)
+    assert np.array_equal(enlarge(mask, 4)[0, 0], expected)
+
+
+@pytest.mark.parametrize('height, width', [(16, 24), (7, 11), (1, 5), (2, 3)])
+def test_filling_keeps_the_visible_and_never_asks_the_hidden(height, width):
+    torch.manual_seed(0)
+    image = torch.randn(2, 3, height, width)
+    visible = torch.rand(2, 1, height, width) < 0.3
+    visible[..., 0, 0] = True
+    filled = fill_in(image, visible)
+    everywhere = visible.expand_as(image)
+    assert torch.equal(filled[everywhere], image[everywhere])
+    assert filled.isfinite().all()
+    other = fill_in(torch.where(visible, image, 100 * torch.randn_like(image)), visible)
+    torch.testing.assert_close(other, filled)
+    low, high = (getattr(image.masked_fill(~visible, limit), name)(dim=(2, 3), keepdim=True)
+                 for name, limit in (('amin', torch.inf), ('amax', -torch.inf)))
+    assert ((filled >= low - 1e-4) & (filled <= high + 1e-4)).all()
+
+
+def test_filling_continues_what_is_near():
+    image = torch.zeros(1, 1, 16, 32)
+    image[..., 16:] = 1
+    visible = torch.zeros(1, 1, 16, 32, dtype=torch.bool)
+    visible[..., ::16, 3], visible[..., ::16, 28] = True, True
+    filled = fill_in(image, visible)
+    assert filled[..., :4].max() < 0.2 and filled[..., 28:].min() > 0.8
+    constant = fill_in(torch.full((1, 2, 8, 8), 5.0), torch.rand(1, 1, 8, 8) < 0.2)
+    torch.testing.assert_close(constant, torch.full((1, 2, 8, 8), 5.0))
+
+
+def test_an_image_without_anything_visible_is_filled_with_zeros():
+    filled = fill_in(torch.randn(1, 3, 8, 12), torch.zeros(1, 1, 8, 12, dtype=torch.bool))
+    assert torch.equal(filled, torch.zeros(1, 3, 8, 12))
+
+
+def test_evidence_spreads_from_visible_cells_into_hidden_ones():
+    torch.manual_seed(0)
+    matches = torch.randn(1, 2, 5, 4, 6)
+    assert spread_evidence(matches, None) is matches
+    patch_mask = torch.zeros(1, 2, 3, dtype=torch.bool)
+    patch_mask[0, 0, 1] = True
+    spread = spread_evidence(matches, patch_mask)
+    hidden = torch.zeros(4, 6, dtype=torch.bool)
+    hidden[:2, 2:4] = True
+    assert torch.equal(spread[..., ~hidden], matches[..., ~hidden])
+    changed = matches.clone()
+    changed[..., hidden] += 50
+    torch.testing.assert_close(spread_evidence(changed, patch_mask), spread)
+    # groups and levels stay apart
+    changed = matches.clone()
+    changed[:, 1, 3] += 7
+    difference = spread_evidence(changed, patch_mask) - spread
+    torch.testing.assert_close(difference[0, 1, 3], torch.full((4, 6), 7.0))
+    assert difference.abs().sum(dim=(0, 3, 4)).count_nonzero() == 1
 
 
 @pytest.mark.parametrize('size', ['tiny', 'nano'])
@@ -255,6 +381,56 @@ def test_foreign_and_broken_checkpoints_are_refused(tmp_path):
     save_checkpoint(tmp_path / 'other.safetensors', build_reconstruction(TINY).state_dict(), TINY)
     with pytest.raises(ValueError, match='no disparity network'):
         load_checkpoint(tmp_path / 'other.safetensors')
+
+
+def test_pretrained_networks_are_kept_apart_from_disparity_networks(tmp_path, tiny_model):
+    torch.manual_seed(0)
+    model = build_reconstruction(TINY).eval()
+    path = tmp_path / 'pretrained.safetensors'
+    save_checkpoint(path, model.state_dict(), TINY, half=False, kind=RECONSTRUCTION)
+    loaded, config = load_reconstruction(path)
+    left, right = pair()
+    patch_mask = torch.rand(2, 4, 6) < 0.9
+    with torch.inference_mode():
+        assert torch.equal(loaded(left, right, patch_mask).colours,
+                           model(left, right, patch_mask).colours)
+    assert config == TINY and not loaded.training
+    with pytest.raises(ValueError, match='pretrained.safetensors is a pre-trained network without '
+                                         'disparity; fine-tune it first: svp finetune disparity'):
+        load_checkpoint(path)
+    with pytest.raises(ValueError, match='pretrained.safetensors is a pre-trained network'):
+        StereoPredictor.load(path, 'cpu')
+    with pytest.raises(ValueError, match='is no pre-trained network; svp pretrain writes them'):
+        load_reconstruction(tiny_model)
+
+
+def test_a_start_gives_backbone_and_matching_or_everything(tmp_path):
+    torch.manual_seed(0)
+    pretrained, path = build_reconstruction(TINY), tmp_path / 'pretrained.safetensors'
+    save_checkpoint(path, pretrained.state_dict(), TINY, half=False, kind=RECONSTRUCTION)
+    given = pretrained.state_dict()
+    shared = {name for name in given if name.startswith(('backbone.', 'head.matching.'))}
+
+    model = build_model(TINY)
+    fresh = {name: x.clone() for name, x in model.state_dict().items()}
+    assert load_start(model, TINY, path) == len(shared)
+    for name, x in model.state_dict().items():
+        assert torch.equal(x, given[name] if name in shared else fresh[name]), name
+    assert set(fresh) - shared and any(not torch.equal(fresh[name], given[name])
+                                       for name in shared)
+
+    again = build_reconstruction(TINY)
+    assert load_start(again, TINY, path) == len(given)
+    assert all(torch.equal(x, given[name]) for name, x in again.state_dict().items())
+
+
+def test_a_start_of_another_size_is_refused(tmp_path):
+    path = tmp_path / 'tiny.safetensors'
+    save_checkpoint(path, build_reconstruction(TINY).state_dict(), TINY, kind=RECONSTRUCTION)
+    model = build_model(SIZES['nano'])
+    with pytest.raises(ValueError, match=r"tiny.safetensors is a network of another size; it has "
+                                         r"\{'channels': \(8, 8, 16, 32\)"):
+        load_start(model, SIZES['nano'], path)
 
 
 @pytest.mark.parametrize('values, message', [
