@@ -37,7 +37,7 @@ from svp_ros.model.build import (
     RECONSTRUCTION,
     save_checkpoint,
 )
-from svp_ros.predictor import find_model
+from svp_ros.predictor import choose_device, find_model
 from svp_ros.train.loop import LoopConfig
 from svp_ros.train.masking import hide_patches, reconstruction_errors
 from svp_ros.train.runs import (
@@ -215,7 +215,9 @@ def main(argv: Optional[list[str]] = None) -> int:
     parser = argparse.ArgumentParser(
         prog='svp pretrain', description=__doc__.splitlines()[0],
         formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    add_run_options(parser, 'config/train/pretrain.yaml')
+    place = add_run_options(parser, 'config/train/pretrain.yaml')
+    place.add_argument('--show', type=Path, metavar='RUN', help='write report.html into this '
+                       'folder of a run that has validated, and do nothing else')
     parser.add_argument('--data', action='append', default=[], metavar='PATH', help='folder of '
                         'pairs or rosbag2 recording, beside those of the config; may be repeated')
     parser.add_argument('--mode', choices=MODES, help='overrides the config')
@@ -223,6 +225,10 @@ def main(argv: Optional[list[str]] = None) -> int:
                         'training on --data for some steps, write the figures to the .json file '
                         'or folder --out')
     arguments = parser.parse_args(argv)
+    if arguments.show:
+        from svp_ros.eval.pretraining_report import show_run
+        print(show_run(arguments.show, choose_device(arguments.accelerator), arguments.cache))
+        return 0
     config = load_config(PretrainConfig, arguments.config)
     stream = replace(config.stream, data=(
         *config.stream.data, *(DataSource(path) for path in arguments.data)),

@@ -22,10 +22,19 @@ Config = TypeVar('Config')
 PRECISIONS = ('32-true', 'bf16-mixed')
 
 
-def add_run_options(parser: argparse.ArgumentParser, example: str) -> None:
-    """Add the options of a run; `example` is a shipped configuration."""
+def add_run_options(parser: argparse.ArgumentParser, example: str) -> Any:
+    """Add the options of a run.
+
+    Args:
+        parser: of the command.
+        example: a shipped configuration.
+
+    Returns:
+        The argparse group of --out, for options that take its place.
+    """
     parser.add_argument('--config', type=Path, help=f'YAML file, for example {example}')
-    parser.add_argument('--out', type=Path, required=True, help='run folder')
+    place = parser.add_mutually_exclusive_group(required=True)
+    place.add_argument('--out', type=Path, help='run folder')
     parser.add_argument('--resume', action='store_true', help='continue from the run folder')
     parser.add_argument('--cache', type=Path, help='folder for rendered pairs and unpacked '
                         'recordings; without it every step renders new pairs, which suits a GPU')
@@ -38,6 +47,7 @@ def add_run_options(parser: argparse.ArgumentParser, example: str) -> None:
                         'auto')
     parser.add_argument('--nodes', type=int, default=1, help='machines; more than one are '
                         'started by torchrun')
+    return place
 
 
 def settle_config(config: Config, folder: Path, resume: bool, given: bool) -> Config:

@@ -81,14 +81,14 @@ def write_throughput(config: PretrainConfig, out: Path, argv: list[str], **where
     Args:
         config: the experiment.
         out: .json file, or a folder for throughput.json.
-        argv: arguments of `svp pretrain`; of the paths in it the last part is kept.
+        argv: arguments of `svp pretrain`; of absolute paths the last part is kept.
         where: arguments of `measure_throughput`.
     """
     result = measure_throughput(config, **where)
     path = out if out.suffix == '.json' else out / 'throughput.json'
     path.parent.mkdir(parents=True, exist_ok=True)
     command = 'svp pretrain ' + shlex.join(
-        Path(word).name if word.startswith(('/', '..')) else word for word in argv)
+        Path(word).name if word.startswith('/') else word for word in argv)
     path.write_text(json.dumps({'command': command, 'commit': find_commit(), **result}, indent=2)
                     + '\n')
     data, step = result['data_ms'], result['step_ms']
