@@ -1,9 +1,13 @@
+import os
 from pathlib import Path
 import signal
+import subprocess
+import sys
+import time
 
 import pytest
 import torch
-from training_process import assert_equal_states, load_state, TrainingProcess
+from training_process import assert_equal_states, load_state, TrainingProcess, wait_for_steps
 import yaml
 
 from svp_ros.cli import main as cli_main
@@ -71,6 +75,30 @@ def test_a_run_that_is_told_to_stop_saves_first(tmp_path):
     assert run.wait(60) == 130
     assert 'continue with --resume' in run.output()
     assert load_state(tmp_path / 'run')['step'] >= 3
+
+
+def test_two_processes_train_and_stop_together(tmp_path):
+    """The signal reaches the first process alone, which must not leave the other waiting."""
+    path = tmp_path / 'slow.yaml'
+    path.write_text(yaml.safe_dump({**FAST, 'loop': {
+        **FAST['loop'], 'steps': 100000, 'validate_every': 2, 'save_every_s': 1e6}}))
+    folder = tmp_path / 'run'
+    with open(tmp_path / 'log', 'w') as log:
+        run = subprocess.Popen(
+            [sys.executable, '-m', 'svp_ros', 'finetune', 'disparity', '--config', str(path),
+             '--out', str(folder), '--accelerator', 'cpu', '--devices', '2', '--workers', '0'],
+            env={**os.environ, 'OMP_NUM_THREADS': '1'}, stdout=log, stderr=log)
+    wait_for_steps(folder, 5, lambda: run.poll() is None)
+    run.send_signal(signal.SIGTERM)
+    asked = time.monotonic()
+    assert run.wait(60) == 130, (tmp_path / 'log').read_text()
+    assert time.monotonic() - asked < 20
+    step = load_state(folder)['step']
+    assert step >= 5
+    assert (tmp_path / 'log').read_text().count(
+        f'stopped after step {step}; continue with --resume') == 1
+    assert 'Traceback' not in (tmp_path / 'log').read_text()
+    assert len((folder / 'validate.csv').read_text().splitlines()) >= 1 + (step - 1) // 2
 
 
 def test_a_finished_folder_is_not_overwritten(config, tmp_path):

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Union
 
 from safetensors import safe_open, SafetensorError
-from safetensors.torch import save_file
+from safetensors.torch import save as serialize
 from torch import Tensor
 from torch.nn import Module
 
 from svp_ros.config import make_config
+from svp_ros.files import replace_file
 from svp_ros.model.heads import DisparityHead, ReconstructionHead, RowMatching
 from svp_ros.model.network import DisparityNetwork, ReconstructionNetwork, StereoBackbone
 
@@ -121,14 +122,14 @@ def save_checkpoint(path: Union[str, Path], state: Mapping[str, Tensor], config:
         config: architecture, stored in the metadata.
         half: store floating-point weights as float16.
         notes: more metadata, for example steps='3600'.
+
+    Raises:
+        OSError: If the file cannot be written; what was at `path` is still there.
     """
-    path = Path(path)
     tensors = {name: (value.half() if half and value.is_floating_point() else value)
                .detach().cpu().contiguous() for name, value in state.items()}
     metadata = {'format': FORMAT, 'network': json.dumps(asdict(config)), **notes}
-    temporary = path.with_suffix('.tmp')
-    save_file(tensors, temporary, metadata)
-    temporary.replace(path)
+    replace_file(Path(path), serialize(tensors, metadata))
 
 
 def read_checkpoint(path: Union[str, Path]) -> tuple[dict[str, Tensor], NetworkConfig, dict]:

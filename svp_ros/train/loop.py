@@ -3,16 +3,19 @@
 from collections.abc import Callable, Iterator
 import csv
 from dataclasses import dataclass
+from io import BytesIO
 import logging
 import math
 from pathlib import Path
 import time
-from typing import Any, Optional
+from typing import Any, NoReturn, Optional
 
 from lightning.fabric import Fabric
 import torch
 from torch import nn, Tensor
 from tqdm import tqdm
+
+from svp_ros.files import replace_file
 
 log = logging.getLogger(__name__)
 
@@ -116,18 +119,22 @@ class TrainingRun:
         self.stopping = False
 
     def stop(self) -> None:
-        """Ask for an end after the step in progress; for signal handlers."""
+        """Ask for an end after the step in progress, of all processes; for signal handlers."""
         self.stopping = True
 
     def save(self) -> None:
-        """Write last.pt; the previous one survives until the new one is complete."""
+        """Write last.pt; the previous one survives until the new one is complete.
+
+        Raises:
+            OSError: If it cannot be written.
+        """
         if not self.fabric.is_global_zero:
             return
         state = {'model': self.model.state_dict(), 'average': self.average.state,
                  'optimizer': self.optimizer.state_dict(), 'step': self.step}
-        temporary = self.folder / 'last.tmp'
-        torch.save(state, temporary)
-        temporary.replace(self.folder / 'last.pt')
+        content = BytesIO()
+        torch.save(state, content)
+        replace_file(self.folder / 'last.pt', content.getbuffer())
 
     def resume(self) -> None:
         """Continue from last.pt.
@@ -163,7 +170,9 @@ class TrainingRun:
 
         Raises:
             NonFiniteLossError: If the loss or its gradient is NaN or infinite.
+            OSError: If a checkpoint or a log cannot be written.
             KeyboardInterrupt: After `stop()`, when the step is finished and saved.
+            SystemExit: Instead of the first and last of these, in all processes but the first.
         """
         c = self.config
         self.wrapped.train()
@@ -178,12 +187,11 @@ class TrainingRun:
 
             terms = losses(self.wrapped, batch)
             loss = torch.stack(list(terms.values())).sum()
-            self._check_finite('loss', loss, terms)
             self.optimizer.zero_grad()
             self.fabric.backward(loss)
             norm = self.fabric.clip_gradients(self.wrapped, self.optimizer, max_norm=c.clip,
                                               error_if_nonfinite=False)
-            self._check_finite('gradient norm', norm, terms)
+            self._check_finite(loss, norm, terms)
             for group in self.optimizer.param_groups:
                 group['lr'] = c.learning_rate_at(self.step)
             self.optimizer.step()
@@ -202,33 +210,48 @@ class TrainingRun:
                           step_s=seconds / count, data_s=waited / count)
                 bar.set_postfix(loss=f'{math.fsum(means.values()):.3g}')
                 began, waited, sums, count = time.monotonic(), 0.0, {}, 0
-            if self.stopping:
+            if self.step < c.steps and self._agree(self.stopping):
                 self.save()
-                log.info('stopped after step %d; continue with --resume', self.step)
-                raise KeyboardInterrupt
+                if self.fabric.is_global_zero:
+                    log.info('stopped after step %d; continue with --resume', self.step)
+                self._leave(KeyboardInterrupt())
             if time.monotonic() - saved > c.save_every_s:
                 self.save()
                 saved = time.monotonic()
             if self.step % c.validate_every == 0 or self.step == c.steps:
                 paused = time.monotonic()
-                self.save()
                 if validate:
                     self._log('validate', **validate(self.average.state))
                 self.fabric.barrier()
+                self.save()  # not before: a run killed while it validates validates again
+                saved = time.monotonic()
                 self.wrapped.train()
                 began += time.monotonic() - paused
         bar.close()
-        self.save()
 
-    def _check_finite(self, what: str, value: Tensor, terms: dict[str, Tensor]) -> None:
-        if torch.isfinite(value):
+    def _check_finite(self, loss: Tensor, norm: Tensor, terms: dict[str, Tensor]) -> None:
+        # the norm is that of the gradients of all processes, so that they notice together
+        wrong = {name: x.item() for name, x in (('loss', loss), ('gradient norm', norm))
+                 if not torch.isfinite(x)}
+        if not wrong:
             return
+        what, value = next(iter(wrong.items()))
         advice = 'start again' if not (self.folder / 'last.pt').exists() else (
             f'continue from {self.folder / "last.pt"} with --resume')
-        raise NonFiniteLossError(
-            f'{what} is {value.item()} at step {self.step + 1} '
+        self._leave(NonFiniteLossError(
+            f'{what} is {value} at step {self.step + 1} '
             f'({", ".join(f"{name} {term.item():.3g}" for name, term in terms.items())}); '
-            f'{advice} and a lower learning_rate than {self.config.learning_rate}')
+            f'{advice} and a lower learning_rate than {self.config.learning_rate}'))
+
+    def _agree(self, wish: bool) -> bool:
+        """Whether any process wishes it; asked of all of them at the same step."""
+        if self.fabric.world_size == 1:
+            return wish
+        return self.fabric.all_reduce(torch.tensor(float(wish)), reduce_op='sum').item() > 0
+
+    def _leave(self, reason: BaseException) -> NoReturn:
+        """End all processes at the same step; the first one alone says why."""
+        raise reason if self.fabric.is_global_zero else SystemExit
 
     def _log(self, kind: str, **values: float) -> None:
         if not self.fabric.is_global_zero:
@@ -246,7 +269,14 @@ class TrainingRun:
 
 def _drop_rows_after(path: Path, step: int) -> None:
     """Forget logged steps that a resumed run will do again."""
-    if path.exists():
-        header, *rows = path.read_text().splitlines()
-        kept = [row for row in rows if int(row.split(',', 1)[0]) <= step]
-        path.write_text('\n'.join([header, *kept]) + '\n')
+    if not path.exists():
+        return
+    lines = path.read_text().splitlines()
+    commas = lines[0].count(',') if lines else 0
+    # a full disk may have cut the last row
+    kept = [row for row in lines[1:]
+            if row.count(',') == commas and int(row.split(',', 1)[0]) <= step]
+    if kept:
+        replace_file(path, '\n'.join([lines[0], *kept, '']).encode())
+    else:
+        path.unlink()

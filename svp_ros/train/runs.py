@@ -14,6 +14,7 @@ from torch import nn
 import yaml
 
 from svp_ros.config import load_config
+from svp_ros.files import replace_file
 from svp_ros.provenance import find_commit
 from svp_ros.train.loop import LoopConfig, TrainingRun
 
@@ -112,8 +113,8 @@ def open_run(model: nn.Module, loop: LoopConfig, folder: Path, fabric: Fabric, c
     if resume:
         run.resume()
     if fabric.is_global_zero:
-        (folder / 'config.yaml').write_text(yaml.safe_dump(to_yaml(config)))
-        (folder / 'commit').write_text((find_commit() or 'unknown') + '\n')
+        replace_file(folder / 'config.yaml', yaml.safe_dump(to_yaml(config)).encode())
+        replace_file(folder / 'commit', f'{find_commit() or "unknown"}\n'.encode())
     return run
 
 
