@@ -32,6 +32,8 @@ class LoopConfig:
         warmup_steps: steps of linear increase at the start.
         cooldown: share of the steps, at the end, of linear decrease to zero.
         clip: largest gradient norm.
+        freeze_statistics: steps after which BatchNorm keeps its running statistics and training
+            sees what inference sees; matters for small batches. 0: never.
         average: decay per step of the averaged weights that are validated and shipped.
         log_every: steps between two lines of train.csv.
         validate_every: steps between two validations.
@@ -44,6 +46,7 @@ class LoopConfig:
     warmup_steps: int = 200
     cooldown: float = 0.3
     clip: float = 1.0
+    freeze_statistics: int = 0
     average: float = 0.999
     log_every: int = 50
     validate_every: int = 1000
@@ -60,7 +63,8 @@ class LoopConfig:
         for name in ('cooldown', 'average'):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f'{name} must lie in [0, 1], got {getattr(self, name)}')
-        for name in ('clip', 'weight_decay', 'warmup_steps', 'save_every_s'):
+        for name in ('clip', 'weight_decay', 'warmup_steps', 'freeze_statistics',
+                     'save_every_s'):
             if getattr(self, name) < 0:
                 raise ValueError(f'{name} must not be negative, got {getattr(self, name)}')
 
@@ -175,7 +179,7 @@ class TrainingRun:
             SystemExit: Instead of the first and last of these, in all processes but the first.
         """
         c = self.config
-        self.wrapped.train()
+        self._set_training()
         saved = began = time.monotonic()
         waited, sums, count = 0.0, {}, 0
         bar = tqdm(initial=self.step, total=c.steps, unit='step', dynamic_ncols=True,
@@ -196,6 +200,8 @@ class TrainingRun:
                 group['lr'] = c.learning_rate_at(self.step)
             self.optimizer.step()
             self.step += 1
+            if self.step == c.freeze_statistics:
+                self._set_training()
             self.average.update(self.model, self.step)
             bar.update()
 
@@ -225,9 +231,16 @@ class TrainingRun:
                 self.fabric.barrier()
                 self.save()  # not before: a run killed while it validates validates again
                 saved = time.monotonic()
-                self.wrapped.train()
+                self._set_training()
                 began += time.monotonic() - paused
         bar.close()
+
+    def _set_training(self) -> None:
+        self.wrapped.train()
+        if 0 < self.config.freeze_statistics <= self.step:
+            for module in self.wrapped.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.eval()
 
     def _check_finite(self, loss: Tensor, norm: Tensor, terms: dict[str, Tensor]) -> None:
         # the norm is that of the gradients of all processes, so that they notice together
