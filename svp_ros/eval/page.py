@@ -4,14 +4,14 @@ import base64
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 1460px;
        margin: 2em auto; padding: 0 1em; }
 h1 { font-size: 1.6em; } h2 { margin-top: 2em; border-bottom: 1px solid #ccc; }
 table { border-collapse: collapse; margin: 0 2em 1em 0; }
-caption { text-align: left; font-weight: 600; padding: 0.3em 0; }
+caption { text-align: left; font-weight: 600; padding: 0.3em 0; white-space: nowrap; }
 th, td { padding: 0.15em 0.9em 0.15em 0; text-align: right; border-bottom: 1px solid #eee; }
 th:first-child, td:first-child { text-align: left; } th { font-weight: 500; color: #666; }
 .tables { display: flex; flex-wrap: wrap; align-items: flex-start; }
@@ -57,8 +57,9 @@ def side_by_side(tables: Sequence[str]) -> str:
     return f'<div class="tables">{"".join(tables)}</div>\n'
 
 
-def figure(picture: Path, caption: str) -> str:
-    """Picture of a PNG file, inside the page, above its caption."""
+def figure(picture: Path, caption: str, width: Optional[int] = None) -> str:
+    """Picture of a PNG file, inside the page, above its caption; `width` in pixels."""
     content = base64.b64encode(picture.read_bytes()).decode()
-    return (f'<figure><img alt="{escape(caption)}" src="data:image/png;base64,{content}">\n'
+    size = f' width="{width}"' if width else ''
+    return (f'<figure><img alt="{escape(caption)}"{size} src="data:image/png;base64,{content}">\n'
             f'<figcaption>{escape(caption)}</figcaption></figure>\n')

@@ -51,7 +51,7 @@ def plot_curves(path: Path, curves: Mapping[str, Curve], x_label: str, y_label: 
         if len(points) <= MOST_POINTS:
             axes.set_xticks(points, [f'{value:g}' for value in points])
             axes.minorticks_off()
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, 1.08 * axes.dataLim.y1)
     axes.set_xlabel(x_label)
     axes.set_ylabel(y_label)
     axes.set_title(title, loc='left', fontsize=11, color=INK)

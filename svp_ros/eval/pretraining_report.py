@@ -34,7 +34,8 @@ from svp_ros.train.pretrain import PretrainConfig, validation_sets
 
 SHOWN_PAIRS = 8
 READ_OUTS = 4
-SOURCES = {'world': 'the procedural world', 'data': 'pairs on disk'}
+PLOT_WIDTH = 700
+SOURCES = {'world': 'pairs of the procedural world', 'data': 'pairs on disk'}
 
 Columns = dict[str, list[float]]  # of a CSV file, by their names
 
@@ -195,7 +196,7 @@ def _figures(run: PretrainingRun, sets: Mapping[str, FixedPairs],
         own, other = ([last[f'{source}_{prefix}{kind}'] for kind in ('structure', 'colours')]
                       for prefix in ('', 'other_'))
         tables.append(table(
-            f'Error of hidden pixels, {len(pairs.left)} of {SOURCES[source]}', [
+            f'Error of hidden pixels, {len(pairs.left)} {SOURCES[source]}', [
                 ('with its right image', *(f'{error:.3f}' for error in own)),
                 ('with that of another scene', *(f'{error:.3f}' for error in other)),
                 ('ratio', *(f'{a / b:.2f}' for a, b in zip(own, other)))],
@@ -225,29 +226,34 @@ def _figures(run: PretrainingRun, sets: Mapping[str, FixedPairs],
 def _curves(run: PretrainingRun, untaught: Mapping[str, dict]) -> list[str]:
     train, validate, config = run.train, run.validate, run.config
     parts = []
-    for kind, name, weight in (('structure', 'texture', config.structure),
-                               ('colours', 'colours', config.colours)):
-        curves = {}
-        if kind in train:
-            # train.csv holds the weighted terms of the loss
-            curves['training'] = (train['step'], [x / weight for x in train[kind]])
-        for source in SOURCES:
-            if f'{source}_{kind}' in validate:
-                curves[f'{SOURCES[source]}'] = (validate['step'], validate[f'{source}_{kind}'])
-                curves[f'{SOURCES[source]}, right image of another scene'] = (
+
+    def plot(name: str, curves: dict, y_label: str, title: str, caption: str,
+             levels: Optional[dict] = None) -> None:
+        path = run.folder / f'{name}.png'
+        plot_curves(path, curves, 'step', y_label, title, levels=levels)
+        parts.append(figure(path, caption, PLOT_WIDTH))
+
+    for source in SOURCES:
+        for kind, name, weight in (('structure', 'texture', config.structure),
+                                   ('colours', 'colours', config.colours)):
+            if f'{source}_{kind}' not in validate:
+                continue
+            curves = {'validation': (validate['step'], validate[f'{source}_{kind}'])}
+            if config.mode == 'stereo':
+                curves['right image of another scene'] = (
                     validate['step'], validate[f'{source}_other_{kind}'])
-        path = run.folder / f'{kind}.png'
-        plot_curves(path, curves, 'step', 'mean squared error', f'Hidden pixels: {name}')
-        parts.append(figure(path, f'Error of the {name} of hidden pixels. Training pairs are '
-                                  'augmented, validation pairs are not.'))
-    for source, scores in untaught.items():
-        path = run.folder / f'{source}_epe.png'
-        plot_curves(path, {'matching': (validate['step'], validate[f'{source}_epe'])}, 'step',
-                    'EPE, pixels', 'Disparity read from the matching', levels={
-                        'untrained network': scores['untrained']['epe'],
-                        'median of all disparities': scores['constant']['epe']})
-        parts.append(figure(path, f'Error of the disparity, {SOURCES[source]}; no label was used '
-                                  'in training.'))
+            if kind in train:
+                # train.csv holds the weighted terms of the loss
+                curves['training'] = (train['step'], [x / weight for x in train[kind]])
+            plot(f'{source}_{kind}', curves, 'mean squared error',
+                 f'Error of the {name} of hidden pixels', f'Validation on {SOURCES[source]}, as '
+                 'they are; training pairs are augmented and from all sources.')
+        if source in untaught:
+            plot(f'{source}_epe', {'matching': (validate['step'], validate[f'{source}_epe'])},
+                 'EPE, pixels', 'Disparity read from the matching',
+                 f'Error of the disparity of {SOURCES[source]}; no label was used in training.', {
+                     'untrained network': untaught[source]['untrained']['epe'],
+                     'median of all disparities': untaught[source]['constant']['epe']})
     return parts
 
 

@@ -24,8 +24,8 @@ STARTING_STEPS = 12  # not counted: workers start, caches fill, the first batche
 
 
 def measure_throughput(config: PretrainConfig, accelerator: str = 'auto',
-                       cache: Optional[Path] = None, workers: int = 1, steps: int = STEPS) -> dict:
-    """Train for some steps on pairs on disk and time them; the weights are not kept.
+                       cache: Optional[Path] = None, workers: int = 1) -> dict:
+    """Train for STEPS steps on pairs on disk and time them; the weights are not kept.
 
     The loop is that of the training. A step's time is that of the whole step, from one request
     for a batch to the next; its data time is the part in which it waits for its batch.
@@ -35,7 +35,6 @@ def measure_throughput(config: PretrainConfig, accelerator: str = 'auto',
         accelerator: auto, cpu or cuda.
         cache: folder for unpacked recordings.
         workers: processes that prepare batches.
-        steps: number of steps that are counted, after STARTING_STEPS.
 
     Returns:
         What was measured, and what on.
@@ -45,7 +44,7 @@ def measure_throughput(config: PretrainConfig, accelerator: str = 'auto',
     """
     if not config.stream.data:
         raise ValueError('throughput is that of pairs on disk: name a folder with --data')
-    total = STARTING_STEPS + steps
+    total = STARTING_STEPS + STEPS
     config = replace(config, stream=replace(config.stream, world=0.0), loop=replace(
         config.loop, steps=total, log_every=1, validate_every=total, save_every_s=1e9))
     with TemporaryDirectory() as temporary:
@@ -69,7 +68,7 @@ def measure_throughput(config: PretrainConfig, accelerator: str = 'auto',
         'size': config.size, 'height': c.height, 'width': c.width, 'batch': c.batch,
         'workers': workers,
         'pairs': sum(map(len, stream.training)),
-        'steps': steps, 'steps_left_out_at_the_start': STARTING_STEPS,
+        'steps': STEPS, 'steps_left_out_at_the_start': STARTING_STEPS,
         'data_ms': _spread(waits), 'step_ms': _spread(times),
         'data_share_of_step': float(waits.mean() / times.mean()),
         'pairs_per_s': float(1000 * c.batch / times.mean())}
