@@ -197,8 +197,9 @@ def attention_figure(left: np.ndarray, right: np.ndarray, looks: Sequence[RowLoo
         panels[1, column].set_xlabel('x_left, pixels', fontsize=9)
     for axes in panels[:, 0]:
         axes.set_ylabel('x_right, pixels', fontsize=9)
-        axes.legend(loc='upper left', fontsize=8, labelcolor='white', facecolor='black',
-                    edgecolor='none', framealpha=0.5, markerscale=3)
+    # where the matching cannot look
+    panels[0, 0].legend(loc='upper left', fontsize=8, labelcolor='white', frameon=False,
+                        markerscale=3)
     return figure
 
 
