@@ -178,12 +178,16 @@ class TrainingRun:
             KeyboardInterrupt: After `stop()`, when the step is finished and saved.
             SystemExit: Instead of the first and last of these, in all processes but the first.
         """
+        with tqdm(initial=self.step, total=self.config.steps, unit='step', dynamic_ncols=True,
+                  disable=not self.fabric.is_global_zero, mininterval=5) as bar:
+            self._train(batches, losses, validate, bar)
+
+    def _train(self, batches: Iterator[Any], losses: Callable, validate: Optional[Callable],
+               bar: tqdm) -> None:
         c = self.config
         self._set_training()
         saved = began = time.monotonic()
         waited, sums, count = 0.0, {}, 0
-        bar = tqdm(initial=self.step, total=c.steps, unit='step', dynamic_ncols=True,
-                   disable=not self.fabric.is_global_zero, mininterval=5)
         while self.step < c.steps:
             asked = time.monotonic()
             batch = self.fabric.to_device(next(batches))
@@ -233,7 +237,6 @@ class TrainingRun:
                 saved = time.monotonic()
                 self._set_training()
                 began += time.monotonic() - paused
-        bar.close()
 
     def _set_training(self) -> None:
         self.wrapped.train()
@@ -274,7 +277,7 @@ class TrainingRun:
         row = {'step': self.step, **{name: f'{x:.6g}' for name, x in values.items()}}
         fresh = not path.exists()
         with path.open('a', newline='') as file:
-            writer = csv.DictWriter(file, row)
+            writer = csv.DictWriter(file, row, lineterminator='\n')
             if fresh:
                 writer.writeheader()
             writer.writerow(row)
