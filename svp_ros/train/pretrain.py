@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 import logging
 from pathlib import Path
+import shlex
 import sys
 from typing import Optional
 
@@ -51,7 +52,7 @@ from svp_ros.train.runs import (
 log = logging.getLogger(__name__)
 
 MODES = ('stereo', 'left_only')
-EXPERIMENTS = ('throughput',)
+EXPERIMENTS = ('proof', 'throughput')
 
 
 @dataclass(frozen=True)
@@ -223,11 +224,19 @@ def main(argv: Optional[list[str]] = None) -> int:
     parser.add_argument('--mode', choices=MODES, help='overrides the config')
     parser.add_argument('--experiment', choices=EXPERIMENTS, help='throughput: time reading and '
                         'training on --data for some steps, write the figures to the .json file '
-                        'or folder --out')
+                        'or folder --out; proof: the experiment of config/train/proof*.yaml, '
+                        'with both modes and fine-tuning, into the folder --out')
+    parser.add_argument('--labelled', type=Path, help='folder of labelled scenes on which the '
+                        'proof measures depth, see `svp evaluate disparity`')
+    parser.add_argument('--jobs', type=int, default=1, help='trainings of the proof at a time')
     arguments = parser.parse_args(argv)
     if arguments.show:
         from svp_ros.eval.pretraining_report import show_run
         print(show_run(arguments.show, choose_device(arguments.accelerator), arguments.cache))
+        return 0
+    if arguments.experiment == 'proof':
+        from svp_ros.train.proof import run_proof
+        run_proof(arguments, 'svp pretrain ' + shlex.join(argv))
         return 0
     config = load_config(PretrainConfig, arguments.config)
     stream = replace(config.stream, data=(

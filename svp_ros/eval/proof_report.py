@@ -1,0 +1,159 @@
+"""The proof of masked stereo pre-training as pictures, tables and one HTML page."""
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from svp_ros.data.formats import write_image
+from svp_ros.eval.page import figure, heading, paragraph, table, write_page
+from svp_ros.eval.plots import plot_curves
+from svp_ros.eval.pretraining_pictures import (
+    attention_picture,
+    disparity_rows,
+    reconstruction_rows,
+)
+from svp_ros.eval.pretraining_report import read_columns, spread_indices
+from svp_ros.eval.reconstruction import FixedPairs
+from svp_ros.model.build import load_reconstruction
+
+PICTURES = 8
+TITLES = {'stereo': 'both images', 'left-only': 'left image only', 'none': 'no pre-training'}
+SETS = {'world': 'world, held out', 'new_kind': 'world, a kind that was not trained',
+        'real_tail': 'recordings, last fifth', 'real_sequence': 'recordings, another sequence',
+        'real_labelled': 'labelled scenes of real cameras'}
+
+
+def write_proof(out: Path, result: dict[str, Any], sets: dict[str, FixedPairs],
+                ratio: float) -> None:
+    """Write curves.csv, pictures and report.html into the folder of a finished proof.
+
+    Args:
+        out: folder that holds the runs.
+        result: of `measure`, with command, commit and device.
+        sets: validation pairs by name.
+        ratio: share of hidden patches.
+    """
+    curves = read_curves(out)
+    with (out / 'curves.csv').open('w', newline='') as file:
+        writer = csv.writer(file)
+        writer.writerow(['run', 'step', 'set', 'error', 'value'])
+        writer.writerows((run, step, *name.split('_', 1), value)
+                         for (run, name), points in curves.items() for step, value in points)
+    parts = [paragraph(f'{result["command"]}, commit {result["commit"]}, {result["device"]}'),
+             heading('Does the right image help?'), _ratio_table(result)]
+    parts += _loss_plots(out, curves)
+    models = {}
+    for source in ('world', 'real'):
+        if (out / f'{source}_stereo').is_dir():
+            models[source] = {mode: load_reconstruction(
+                out / f'{source}_{mode}' / 'average.safetensors')[0]
+                for mode in ('stereo', 'left_only')}
+    for source, key in (('world', 'world'), ('real', 'real_sequence')):
+        if source in models and key in sets:
+            pairs, shown = sets[key], spread_indices(len(sets[key].left), PICTURES)
+            rows = reconstruction_rows(
+                {'both images': (models[source]['stereo'], False),
+                 'left only': (models[source]['left_only'], True)}, pairs, shown, ratio)
+            parts.append(_picture(out, f'reconstruction_{source}', rows,
+                                  f'{SETS[key]}: {100 * ratio:.0f} % of the left image hidden'))
+    parts += [heading('What does it know about depth, without a label?'), _depth_table(result)]
+    stereo = models['world']['stereo']
+    for key in ('world', 'real_labelled'):
+        if key in sets:
+            shown = spread_indices(len(sets[key].left), PICTURES)
+            parts.append(_picture(out, f'disparity_{key}',
+                                  disparity_rows(stereo, sets[key], shown),
+                                  f'{SETS[key]}: disparity that the matching has'))
+            parts.append(_picture(out, f'attention_{key}',
+                                  attention_picture(stereo, sets[key], shown[0]),
+                                  f'{SETS[key]}: where rows of the left image look'))
+    parts += [heading('What is it worth?'), _finetuning_table(result)]
+    parts += _finetuning_plots(out, result)
+    write_page(out / 'report.html', 'Masked stereo pre-training: the proof', parts)
+
+
+def read_curves(out: Path) -> dict[tuple[str, str], list[tuple[int, float]]]:
+    """Validation errors, a list of (step, value) by run and name of the error."""
+    curves = {}
+    for mode in ('stereo', 'left_only'):
+        for path in sorted(out.glob(f'*_{mode}/validate.csv')):
+            columns = read_columns(path)
+            steps = [int(step) for step in columns.pop('step', [])]
+            for name, values in columns.items():
+                curves[path.parent.name, name] = list(zip(steps, values))
+    return curves
+
+
+def _loss_plots(out: Path, curves: dict) -> list[str]:
+    parts = []
+    for source, of, what in (('world', 'world', 'world'), ('real', 'data', 'recordings')):
+        drawn = {}
+        for mode in ('stereo', 'left_only'):
+            points = curves.get((f'{source}_{mode}', f'{of}_colours'))
+            if points:
+                drawn[TITLES[mode.replace('_', '-')]] = tuple(zip(*points))
+        other = curves.get((f'{source}_stereo', f'{of}_other_colours'))
+        if other:
+            drawn['right image of another scene'] = tuple(zip(*other))
+        if drawn:
+            path = out / f'loss_{source}.png'
+            plot_curves(path, drawn, 'steps', 'squared error of hidden pixels',
+                        f'Rebuilding hidden pixels of the {what}')
+            parts.append(figure(path, 'Validation, hidden pixels only', 700))
+    return parts
+
+
+def _finetuning_plots(out: Path, result: dict) -> list[str]:
+    parts = []
+    for metric, label in (('epe', 'EPE, px'), ('bad_3', 'bad-3, %')):
+        curves, bands = {}, {}
+        for start, title in TITLES.items():
+            by_budget: dict[int, list[float]] = {}
+            for row in result['finetuning']:
+                if row['start'] == start:
+                    by_budget.setdefault(row['budget'], []).append(row[metric])
+            x = sorted(by_budget)
+            curves[title] = x, [float(np.mean(by_budget[b])) for b in x]
+            bands[title] = x, [min(by_budget[b]) for b in x], [max(by_budget[b]) for b in x]
+        path = out / f'finetune_{metric}.png'
+        plot_curves(path, curves, 'labelled pairs', label,
+                    'Fine-tuning, equal steps, mean and range of the seeds', log_x=True,
+                    bands=bands)
+        parts.append(figure(path, label, 700))
+    return parts
+
+
+def _ratio_table(result: dict) -> str:
+    rows = []
+    for source, by_set in result['ratio'].items():
+        for key, ratio in by_set.items():
+            both, left = (result['reconstruction'][f'{source}_{mode}'][key]
+                          for mode in ('stereo', 'left_only'))
+            rows.append((source, SETS[key], f'{both["colours"]:.4f}', f'{left["colours"]:.4f}',
+                         f'{ratio["colours"]:.3f}', f'{both["other_colours"]:.4f}',
+                         f'{ratio["structure"]:.3f}'))
+    return table('Squared error of hidden pixels', rows, (
+        'trained on', 'measured on', 'both images', 'left only', 'ratio', 'right of another scene',
+        'ratio of textures'))
+
+
+def _depth_table(result: dict) -> str:
+    rows = [(SETS[key], name.replace('_', ' '), f'{score["epe"]:.2f}', f'{score["bad_3"]:.1f}')
+            for key, scores in result['depth'].items() for name, score in scores.items()]
+    return table('Disparity of the matching, pixels of the network input', rows,
+                 ('measured on', 'who', 'EPE px', 'bad-3 %'))
+
+
+def _finetuning_table(result: dict) -> str:
+    rows = [(TITLES[row['start']], row['budget'], row['seed'], f'{row["epe"]:.2f}',
+             f'{row["bad_3"]:.1f}') for row in result['finetuning']]
+    return table('Held-out scenes after fine-tuning', rows,
+                 ('start', 'labelled pairs', 'seed', 'EPE px', 'bad-3 %'))
+
+
+def _picture(out: Path, name: str, image: np.ndarray, caption: str) -> str:
+    path = out / f'{name}.png'
+    write_image(path, image)
+    return figure(path, caption)
