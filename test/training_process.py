@@ -3,6 +3,7 @@
 from multiprocessing import get_context
 import os
 from pathlib import Path
+import resource
 import signal
 import sys
 import time
@@ -16,13 +17,17 @@ FORKSERVER.set_forkserver_preload(['svp_ros.train.pretrain', 'svp_ros.train.disp
 
 
 class TrainingProcess:
-    """`svp ... --out FOLDER --accelerator cpu --workers 0`; its output goes to FOLDER.log."""
+    """`svp ... --out FOLDER --accelerator cpu --workers 0`; its output goes to FOLDER.log.
 
-    def __init__(self, *command, out):
+    `largest_file` limits what it may write, in bytes; `environment` is added to its variables.
+    """
+
+    def __init__(self, *command, out, largest_file=resource.RLIM_INFINITY, environment=None):
         self.out = Path(out)
         self.log = self.out.with_suffix('.log')
         argv = [*map(str, command), '--out', str(out), '--accelerator', 'cpu', '--workers', '0']
-        self.process = FORKSERVER.Process(target=_run, args=(argv, self.log), daemon=True)
+        self.process = FORKSERVER.Process(
+            target=_run, args=(argv, self.log, largest_file, environment or {}), daemon=True)
         self.process.start()
 
     def wait(self, timeout_s=180):
@@ -69,8 +74,10 @@ def assert_equal_states(a, b):
         assert torch.equal(*moments)
 
 
-def _run(argv, log):
-    with open(log, 'w') as file:
+def _run(argv, log, largest_file, environment):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, resource.RLIM_INFINITY))
+    os.environ.update(environment)
+    with open(log, 'a') as file:
         for stream in (1, 2):
             os.dup2(file.fileno(), stream)
     torch.set_num_threads(1)

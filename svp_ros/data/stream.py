@@ -91,7 +91,7 @@ def batches(stream: Dataset, start: int, stop: int, workers: int) -> Iterator[Ba
     """Batches of the steps start, ..., stop - 1, prepared by `workers` processes (0: here).
 
     Raises:
-        ValueError, FileNotFoundError: What `stream` raises, without a worker's traceback.
+        ValueError, OSError: What `stream` raises, without a worker's traceback.
     """
     loader = iter(DataLoader(stream, batch_size=None, sampler=range(start, stop),
                              num_workers=workers, prefetch_factor=4 if workers else None,
@@ -102,7 +102,7 @@ def batches(stream: Dataset, start: int, stop: int, workers: int) -> Iterator[Ba
 def _with_plain_errors(loader: Iterator[Batch]) -> Iterator[Batch]:
     try:
         yield from loader
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, OSError) as error:
         # a worker's exception arrives with its whole traceback as the message
         last = str(error).strip().splitlines()[-1]
         raise type(error)(last.removeprefix(f'{type(error).__name__}: ')) from error
