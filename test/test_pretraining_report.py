@@ -82,6 +82,10 @@ def pretrain(folder, **changes):
     return run
 
 
+def without_world(folder):
+    return {**FAST['stream'], 'world': 0, 'data': [{'path': str(folder), 'tail': 0.4}]}
+
+
 @pytest.fixture(scope='module')
 def run(tmp_path_factory):
     return pretrain(tmp_path_factory.mktemp('world'))
@@ -151,8 +155,7 @@ def test_the_report_says_what_the_run_folder_says(run, capsys):
 
 
 def test_a_run_without_truth_says_so(folder_of_pairs, tmp_path):
-    run = pretrain(tmp_path, stream={
-        **FAST['stream'], 'world': 0, 'data': [{'path': str(folder_of_pairs), 'tail': 0.4}]})
+    run = pretrain(tmp_path, stream=without_world(folder_of_pairs))
     assert main(['--show', str(run), '--accelerator', 'cpu']) == 0
     page = Page(run / 'report.html')
     assert list(page.tables) == ['Error of hidden pixels, 2 pairs on disk', '']
@@ -161,8 +164,8 @@ def test_a_run_without_truth_says_so(folder_of_pairs, tmp_path):
     assert len(page.pictures) == 5
 
 
-def test_a_left_only_run_has_no_disparity(tmp_path):
-    run = pretrain(tmp_path, mode='left_only')
+def test_a_left_only_run_has_no_disparity(folder_of_pairs, tmp_path):
+    run = pretrain(tmp_path, mode='left_only', stream=without_world(folder_of_pairs))
     assert main(['--show', str(run), '--accelerator', 'cpu']) == 0
     page = Page(run / 'report.html')
     assert 'the right features are zero' in page.text

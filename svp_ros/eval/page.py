@@ -14,7 +14,7 @@ table { border-collapse: collapse; margin: 0 2em 1em 0; }
 caption { text-align: left; font-weight: 600; padding: 0.3em 0; white-space: nowrap; }
 th, td { padding: 0.15em 0.9em 0.15em 0; text-align: right; border-bottom: 1px solid #eee; }
 th:first-child, td:first-child { text-align: left; } th { font-weight: 500; color: #666; }
-.tables { display: flex; flex-wrap: wrap; align-items: flex-start; }
+.row { display: flex; flex-wrap: wrap; align-items: flex-start; }
 figure { margin: 1.5em 0; } img { max-width: 100%; } figcaption, .note { color: #666; }
 pre { background: #f6f6f6; padding: 0.8em; overflow-x: auto; }
 """
@@ -52,14 +52,15 @@ def table(caption: str, rows: Sequence[Sequence[Any]], head: Sequence[str] = ())
             + ''.join(line(row, 'td') for row in rows) + '</table>\n')
 
 
-def side_by_side(tables: Sequence[str]) -> str:
-    """Tables beside each other, as far as the window is wide enough."""
-    return f'<div class="tables">{"".join(tables)}</div>\n'
+def side_by_side(parts: Sequence[str]) -> str:
+    """Tables or figures beside each other, as far as the window is wide enough."""
+    return f'<div class="row">{"".join(parts)}</div>\n'
 
 
 def figure(picture: Path, caption: str, width: Optional[int] = None) -> str:
     """Picture of a PNG file, inside the page, above its caption; `width` in pixels."""
     content = base64.b64encode(picture.read_bytes()).decode()
-    size = f' width="{width}"' if width else ''
-    return (f'<figure><img alt="{escape(caption)}"{size} src="data:image/png;base64,{content}">\n'
+    style = f' style="width: min({width}px, 100%)"' if width else ''
+    return (f'<figure{style}>'
+            f'<img alt="{escape(caption)}" src="data:image/png;base64,{content}">\n'
             f'<figcaption>{escape(caption)}</figcaption></figure>\n')

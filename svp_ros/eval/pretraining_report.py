@@ -169,7 +169,7 @@ def show_run(folder: Path, device: str = 'cpu', cache: Optional[Path] = None) ->
                 if pairs.disparity is not None and run.config.mode == 'stereo'}
 
     parts = [paragraph(_summary(run)), *_figures(run, sets, untaught), heading('Curves'),
-             *_curves(run, untaught)]
+             side_by_side(_curves(run, untaught))]
     for source, pairs in sets.items():
         parts += _pictures(run, source, pairs)
     parts += [heading('Settings'), _settings(run)]
@@ -212,8 +212,9 @@ def _figures(run: PretrainingRun, sets: Mapping[str, FixedPairs],
             ('', 'EPE', 'bad-3')))
     notes.append(note(
         'Errors are mean squares: of the texture of every patch, which is the patch less its mean '
-        'colour by its contrast, and of the normalised colours. Right images of other scenes tell '
-        'nothing, so that a ratio well below 1 says that the network uses the right one.'))
+        'colour by its contrast, and of the normalised colours. A ratio well below 1 says that '
+        'the network uses the right image. How much that helps is another question, because that '
+        'of another scene also misleads: compare with a run with --mode left_only.'))
     if run.config.mode == 'left_only':
         notes.append(note('A left-only network does not see the right image: both errors are '
                           'equal, and it has no disparity to read.'))
