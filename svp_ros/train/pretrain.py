@@ -210,6 +210,11 @@ def train(config: PretrainConfig, folder: Path, accelerator: str = 'auto', devic
         print(f'trained {config.loop.steps} steps; weights: {folder / "average.safetensors"}')
 
 
+def sources_of(arguments: argparse.Namespace) -> list[DataSource]:
+    """Data sources that the command line names."""
+    return [DataSource(path, held_out=tuple(arguments.held_out)) for path in arguments.data]
+
+
 def main(argv: Optional[list[str]] = None) -> int:
     """Entry point of `svp pretrain`."""
     argv = list(sys.argv[1:] if argv is None else argv)
@@ -221,6 +226,9 @@ def main(argv: Optional[list[str]] = None) -> int:
                        'folder of a run that has validated, and do nothing else')
     parser.add_argument('--data', action='append', default=[], metavar='PATH', help='folder of '
                         'pairs or rosbag2 recording, beside those of the config; may be repeated')
+    parser.add_argument('--held-out', action='append', default=[], metavar='SEQUENCE',
+                        help='sequence of --data that validates as a whole, beside the last fifth '
+                        'of the others; may be repeated')
     parser.add_argument('--mode', choices=MODES, help='overrides the config')
     parser.add_argument('--experiment', choices=EXPERIMENTS, help='throughput: time reading and '
                         'training on --data for some steps, write the figures to the .json file '
@@ -240,7 +248,7 @@ def main(argv: Optional[list[str]] = None) -> int:
         return 0
     config = load_config(PretrainConfig, arguments.config)
     stream = replace(config.stream, data=(
-        *config.stream.data, *(DataSource(path) for path in arguments.data)),
+        *config.stream.data, *sources_of(arguments)),
         photographs=arguments.photographs or config.stream.photographs)
     config = replace(config, stream=stream, mode=arguments.mode or config.mode)
     if arguments.experiment == 'throughput':

@@ -39,7 +39,7 @@ from svp_ros.model.build import load_reconstruction
 from svp_ros.predictor import choose_device
 from svp_ros.provenance import describe_device, find_commit
 from svp_ros.train.disparity import DisparityTraining
-from svp_ros.train.pretrain import MODES, PretrainConfig
+from svp_ros.train.pretrain import MODES, PretrainConfig, sources_of
 from svp_ros.train.runs import to_yaml
 
 STARTS = (*MODES, 'none')
@@ -211,7 +211,7 @@ def run_proof(arguments: argparse.Namespace, command: str) -> None:
         ChildProcessError: If a run fails.
     """
     config = load_config(ProofConfig, arguments.config)
-    config = use_sources(config, arguments.data, arguments.photographs)
+    config = use_sources(config, sources_of(arguments), arguments.photographs)
     if arguments.jobs < 1:
         raise ValueError(f'--jobs must be at least 1, got {arguments.jobs}')
     out = arguments.out
@@ -233,10 +233,11 @@ def run_proof(arguments: argparse.Namespace, command: str) -> None:
     print(f'report: {out / "report.html"}')
 
 
-def use_sources(config: ProofConfig, data: list[str], photographs: Optional[str]) -> ProofConfig:
+def use_sources(config: ProofConfig, data: Sequence[DataSource],
+                photographs: Optional[str]) -> ProofConfig:
     """Add sources of the command line to those of the config; photographs are for every part."""
     stream, finetuning = config.pretrain.stream, config.finetune.stream
-    stream = replace(stream, data=(*stream.data, *(DataSource(path) for path in data)),
+    stream = replace(stream, data=(*stream.data, *data),
                      photographs=photographs or stream.photographs)
     finetuning = replace(finetuning, photographs=photographs or finetuning.photographs)
     return replace(config, pretrain=replace(config.pretrain, stream=stream),
