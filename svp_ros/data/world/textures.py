@@ -5,6 +5,7 @@ lies in one flat tensor, so that a lookup of any mix of textures is a single gat
 Addressing mirrors at the borders, so that photographs repeat without seams.
 """
 
+from functools import lru_cache
 from pathlib import Path
 from typing import Callable, Optional, Sequence, Union
 
@@ -105,6 +106,7 @@ def _mirror(position: Tensor) -> Tensor:
     return SIZE - (torch.remainder(position, 2 * SIZE) - SIZE).abs()
 
 
+@lru_cache(maxsize=1)  # one for all worlds of a process
 def make_texture_bank(photographs: Union[str, Path, None] = None, seed: int = 0,
                       device: Union[str, torch.device] = 'cpu') -> TextureBank:
     """Generate all pattern groups and crop the photographs.
