@@ -24,7 +24,7 @@ FAST = {
     'size': 'nano', 'precision': '32-true', 'validation_pairs': 4,
     'stream': {'height': 64, 'width': 96, 'render_height': 64, 'render_width': 96, 'batch': 1,
                'pairs': 8},
-    'loop': {'steps': 12, 'validate_every': 12, 'log_every': 1, 'save_every_s': 0.0}}
+    'loop': {'steps': 8, 'validate_every': 8, 'log_every': 1, 'save_every_s': 0.0}}
 
 
 @pytest.fixture
@@ -44,14 +44,14 @@ def test_a_killed_run_continues_bit_exactly(config, tmp_path):
     assert whole.wait() == 0, whole.output()
 
     killed = start(config, tmp_path / 'killed')
-    killed.wait_for_steps(4)
+    killed.wait_for_steps(3)
     killed.kill()
-    assert 0 < load_state(tmp_path / 'killed')['step'] < 12
+    assert 0 < load_state(tmp_path / 'killed')['step'] < 8
 
     resumed = start(config, tmp_path / 'killed', '--resume')
     assert resumed.wait() == 0, resumed.output()
     state = load_state(tmp_path / 'whole')
-    assert state['step'] == 12
+    assert state['step'] == 8
     assert_equal_states(state, load_state(tmp_path / 'killed'))
 
     folder = tmp_path / 'whole'

@@ -52,7 +52,7 @@ class TrainingProcess:
 def wait_for_steps(folder, steps, runs):
     """Wait until train.csv has as many rows; `runs()` says whether there is still hope."""
     log = Path(folder) / 'train.csv'
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 240
     while not log.exists() or len(log.read_text().splitlines()) <= steps:
         assert runs() and time.monotonic() < deadline, f'no {steps} steps in time'
         time.sleep(0.01)
