@@ -14,7 +14,7 @@ def generator(seed=0):
 
 
 def errors(colours, structure, left, patch_mask):
-    output = Reconstruction(colours, structure, torch.zeros(1))
+    output = Reconstruction(colours, structure)
     return {name: error.item()
             for name, error in reconstruction_errors(output, left, patch_mask).items()}
 

@@ -211,7 +211,8 @@ def test_an_image_without_anything_visible_is_filled_with_zeros():
 
 def test_evidence_spreads_from_visible_cells_into_hidden_ones():
     torch.manual_seed(0)
-    matches = torch.randn(1, 2, 5, 4, 6)
+    inside = torch.arange(5)[:, None, None] <= torch.arange(6)
+    matches = torch.randn(1, 2, 5, 4, 6).masked_fill(~inside, -1)
     assert spread_evidence(matches, None) is matches
     patch_mask = torch.zeros(1, 2, 3, dtype=torch.bool)
     patch_mask[0, 0, 1] = True
@@ -219,15 +220,25 @@ def test_evidence_spreads_from_visible_cells_into_hidden_ones():
     hidden = torch.zeros(4, 6, dtype=torch.bool)
     hidden[:2, 2:4] = True
     assert torch.equal(spread[..., ~hidden], matches[..., ~hidden])
-    changed = matches.clone()
-    changed[..., hidden] += 50
+    changed = torch.where(hidden & inside, matches + 50, matches)
     torch.testing.assert_close(spread_evidence(changed, patch_mask), spread)
     # groups and levels stay apart
     changed = matches.clone()
     changed[:, 1, 3] += 7
     difference = spread_evidence(changed, patch_mask) - spread
-    torch.testing.assert_close(difference[0, 1, 3], torch.full((4, 6), 7.0))
+    torch.testing.assert_close(difference[0, 1, 3, :, 3:], torch.full((4, 3), 7.0))
     assert difference.abs().sum(dim=(0, 3, 4)).count_nonzero() == 1
+
+
+def test_what_lies_outside_the_right_image_is_no_evidence():
+    """Perfect matches at disparity 3: hidden cells get them whole, next to the border too."""
+    left = torch.randn(1, 64, 8, 24)
+    matches = match_rows(left, left.roll(-3, -1), levels=6)
+    patch_mask = torch.rand(1, 4, 12, generator=torch.Generator().manual_seed(3)) < 0.8
+    spread = spread_evidence(matches, patch_mask)
+    # column 3 is the first that can see its match, cells at 4 and 5 come from it or the right
+    torch.testing.assert_close(spread[0, 0, 3, :, 3:], torch.ones(8, 21))
+    assert (spread[0, 0, 3, :, :3] == -1).all()
 
 
 @pytest.mark.parametrize('size', ['tiny', 'nano'])
@@ -275,10 +286,13 @@ def test_left_only_ignores_the_right_image_and_stereo_does_not():
     patch_mask = torch.rand(1, 4, 6) < 0.9
     other = torch.rand_like(right)
     with torch.inference_mode():
-        assert torch.equal(model(left, right, patch_mask, left_only=True).colours,
-                           model(left, other, patch_mask, left_only=True).colours)
+        alone = model(left, right, patch_mask, left_only=True).colours
+        assert torch.equal(alone, model(left, other, patch_mask, left_only=True).colours)
         assert not torch.allclose(model(left, right, patch_mask).colours,
                                   model(left, other, patch_mask).colours)
+    model.train()  # BatchNorm must not tell either
+    assert torch.equal(model(left, right, patch_mask, left_only=True).colours,
+                       model(left, other, patch_mask, left_only=True).colours)
 
 
 def test_another_right_image_changes_the_disparity():
@@ -320,7 +334,11 @@ def test_a_shifted_pair_is_matched_after_overfitting():
         return wide[..., 32:128], wide[..., 32 + d:128 + d]
 
     generator = torch.Generator().manual_seed(1)
-    for _ in range(250):
+    for step in range(300):
+        optimizer.param_groups[0]['lr'] = 3e-3 * min(1, (300 - step) / 150)
+        if step == 150:  # as the training loop does: learn with what inference will use
+            for module in model.modules():
+                module.train(not isinstance(module, torch.nn.BatchNorm2d))
         d = int(torch.randint(4, 29, (), generator=generator))
         left, right = shifted(d)
         target = torch.full((2, 1, 64, 96), float(d))

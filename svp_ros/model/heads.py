@@ -147,11 +147,23 @@ class RowMatching(nn.Module):
 
 
 def spread_evidence(matches: Tensor, patch_mask: Optional[Tensor]) -> Tensor:
-    """Continue (B, groups, levels, h, w) similarities of visible left cells into hidden ones."""
+    """Continue what visible left cells say about matches into hidden ones.
+
+    Args:
+        matches: (B, groups, levels, h, w) of `match_rows`.
+        patch_mask: of the features; None leaves everything as it is.
+
+    Returns:
+        The same shape; still -1 where the match would lie outside the image.
+    """
     if patch_mask is None:
         return matches
-    visible = ~enlarge(patch_mask, matches.shape[-1] // patch_mask.shape[-1])
-    return fill_in(matches.flatten(1, 2), visible).view_as(matches)
+    levels, w = matches.shape[2], matches.shape[-1]
+    x_left = torch.arange(w, device=matches.device)
+    inside = torch.arange(levels, device=matches.device)[:, None, None] <= x_left
+    visible = ~enlarge(patch_mask, w // patch_mask.shape[-1]) & inside
+    filled = torch.stack([fill_in(group, visible) for group in matches.unbind(1)], dim=1)
+    return torch.where(inside, filled, matches)
 
 
 class DisparityHead(nn.Module):
@@ -217,12 +229,10 @@ class Reconstruction:
     Attributes:
         colours: (B, 3, H, W), in the backbone's normalised colours.
         structure: (B, 3, H, W), every 16-pixel patch less its mean colour, by its contrast.
-        disparity8: (B, 1, H / 8, W / 8), where it copied from, pixels of that map.
     """
 
     colours: Tensor
     structure: Tensor
-    disparity8: Tensor
 
 
 class ReconstructionHead(nn.Module):
@@ -257,4 +267,4 @@ class ReconstructionHead(nn.Module):
         x = self.merge8(torch.cat((x, f.left_eighth, copied8), dim=1))
         x = self.merge4(torch.cat((upsample(x), f.left_quarter, copied4), dim=1))
         colours, structure = F.pixel_shuffle(self.images(x).float(), 4).chunk(2, dim=1)
-        return Reconstruction(colours, structure, matches.disparity8)
+        return Reconstruction(colours, structure)

@@ -52,7 +52,7 @@ def fill_in(image: Tensor, visible: Tensor) -> Tensor:
 
     Args:
         image: (B, C, H, W).
-        visible: (B, 1, H, W) bool.
+        visible: (B, 1, H, W) or (B, C, H, W) bool.
 
     Returns:
         (B, C, H, W): the image where it is visible, elsewhere what its surroundings have, of the

@@ -38,7 +38,7 @@ class StereoBackbone(nn.Module):
         super().__init__()
         tokens = channels[-1]
         self.cnn = ConvEncoder(channels, blocks)
-        self.hidden_token = nn.Parameter(torch.zeros(tokens))
+        self.hidden_token = nn.Parameter(0.02 * torch.randn(tokens))
         self.encoder = swin_blocks(tokens, heads, encoder_depth)
         self.disparity_attention = nn.ModuleList(
             [DisparityAttention(tokens, heads) for _ in range(attention_depth)])
@@ -60,7 +60,8 @@ class StereoBackbone(nn.Module):
             left: (B, 3, H, W) RGB in [0, 1]; H and W multiples of 32.
             right: (B, 3, H, W), likewise.
             patch_mask: (B, H / 16, W / 16) bool, True where the left image is hidden.
-            left_only: replace all right features by zeros (control of the pre-training).
+            left_only: take zeros for all right features and never look at the right image, the
+                control of the pre-training.
 
         Raises:
             ValueError: If the images differ in size or are not multiples of 32.
@@ -74,10 +75,11 @@ class StereoBackbone(nn.Module):
         if patch_mask is not None:
             left = fill_in(left, ~enlarge(patch_mask, PATCH))
 
-        quarter, eighth, sixteenth = self.cnn(torch.cat((left, right)))
-        left_quarter, right_quarter = quarter.chunk(2)
-        left_eighth, right_eighth = eighth.chunk(2)
-        left_tokens, right_tokens = map_to_tokens(sixteenth).chunk(2)
+        maps = self.cnn(left if left_only else torch.cat((left, right)))
+        if left_only:
+            maps = [torch.cat((x, torch.zeros_like(x))) for x in maps]
+        (left_quarter, right_quarter), (left_eighth, right_eighth), (left_tokens, right_tokens) = (
+            x.chunk(2) for x in (*maps[:2], map_to_tokens(maps[2])))
         if patch_mask is not None:
             left_quarter = left_quarter * ~enlarge(patch_mask, PATCH // 4)
             left_eighth = left_eighth * ~enlarge(patch_mask, PATCH // 8)
@@ -85,8 +87,7 @@ class StereoBackbone(nn.Module):
         left_tokens, right_tokens = self.encoder(
             torch.cat((left_tokens, right_tokens))).chunk(2)
         if left_only:
-            right_quarter, right_eighth, right_tokens = (
-                torch.zeros_like(x) for x in (right_quarter, right_eighth, right_tokens))
+            right_tokens = torch.zeros_like(right_tokens)
 
         decoded = left_tokens
         for attention in self.disparity_attention:
