@@ -4,7 +4,13 @@ import torch
 from svp_ros.eval.reconstruction import fixed_mask
 from svp_ros.model.heads import Reconstruction
 from svp_ros.model.layers import enlarge
-from svp_ros.train.masking import EPSILON, hide_patches, reconstruction_errors, split_patches
+from svp_ros.train.masking import (
+    count_hidden,
+    EPSILON,
+    hide_patches,
+    reconstruction_errors,
+    split_patches,
+)
 
 H, W = 32, 48
 
@@ -20,12 +26,20 @@ def errors(colours, structure, left, patch_mask):
 
 
 @pytest.mark.parametrize('height, width, ratio, hidden', [
-    (192, 256, 0.9, 173), (64, 96, 0.9, 22), (64, 96, 0.5, 12), (32, 48, 0.01, 0)])
+    (192, 256, 0.9, 173), (64, 96, 0.9, 22), (64, 96, 0.5, 12), (32, 48, 0.1, 1)])
 def test_every_sample_hides_the_same_number_of_patches(height, width, ratio, hidden):
     patch_mask = hide_patches(5, height, width, ratio, generator())
     assert patch_mask.shape == (5, height // 16, width // 16)
     assert patch_mask.dtype == torch.bool
     assert patch_mask.sum(dim=(1, 2)).tolist() == [hidden] * 5
+
+
+@pytest.mark.parametrize('ratio, hidden', [(0.0, 0), (0.08, 0), (0.92, 6), (1.0, 6)])
+def test_a_ratio_that_hides_nothing_or_everything_is_refused(ratio, hidden):
+    message = f'^mask_ratio {ratio} hides {hidden} of the 6 patches of a 48x32 image; at least one'
+    with pytest.raises(ValueError, match=message):
+        hide_patches(1, H, W, ratio, generator())
+    assert count_hidden(H, W, 0.09) == 1 and count_hidden(H, W, 0.9) == 5
 
 
 def test_masks_differ_between_samples_and_follow_the_generator():

@@ -9,6 +9,25 @@ from svp_ros.model.network import PATCH
 EPSILON = 0.05  # added to the squared contrast: flat patches, which hold noise, count little
 
 
+def count_hidden(height: int, width: int, ratio: float) -> int:
+    """Number of patches that a ratio hides.
+
+    Args:
+        height: of the images, pixels, a multiple of 16.
+        width: of the images, pixels, a multiple of 16.
+        ratio: share of hidden patches.
+
+    Raises:
+        ValueError: If none or all would be hidden.
+    """
+    patches = (height // PATCH) * (width // PATCH)
+    hidden = round(ratio * patches)
+    if not 0 < hidden < patches:
+        raise ValueError(f'mask_ratio {ratio} hides {hidden} of the {patches} patches of a '
+                         f'{width}x{height} image; at least one has to be hidden and one seen')
+    return hidden
+
+
 def hide_patches(batch: int, height: int, width: int, ratio: float,
                  generator: torch.Generator) -> Tensor:
     """Choose hidden patches, for every sample anew.
@@ -17,14 +36,17 @@ def hide_patches(batch: int, height: int, width: int, ratio: float,
         batch: number of samples B.
         height: of the images, pixels, a multiple of 16.
         width: of the images, pixels, a multiple of 16.
-        ratio: share of hidden patches, between 0 and 1.
+        ratio: share of hidden patches.
         generator: source of the randomness, on the CPU.
 
     Returns:
         (B, height / 16, width / 16) bool, True where hidden; the same number in every sample.
+
+    Raises:
+        ValueError: If none or all would be hidden.
     """
     rows, columns = height // PATCH, width // PATCH
-    hidden = round(ratio * rows * columns)
+    hidden = count_hidden(height, width, ratio)
     order = torch.rand(batch, rows * columns, generator=generator).argsort(dim=1)
     return (order < hidden).view(batch, rows, columns)
 
