@@ -65,7 +65,8 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         return make_config(hint, value, where)
     if origin is Union:
         options = [option for option in typing.get_args(hint) if option is not type(None)]
-        return None if value is None else _convert(options[0], value, where)
+        hint = bool if bool in options and isinstance(value, bool) else options[0]
+        return None if value is None else _convert(hint, value, where)
     if origin is tuple:
         inner = typing.get_args(hint)
         if not isinstance(value, (list, tuple)):

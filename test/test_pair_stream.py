@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from svp_ros.config import make_config
 from svp_ros.data.bags import StereoBagWriter
@@ -19,7 +20,8 @@ from svp_ros.data.pair_stream import (
     PairStreamConfig,
 )
 from svp_ros.data.pairs import find_pairs
-from svp_ros.data.stream import batches
+from svp_ros.data.rendered import RenderedPairs
+from svp_ros.data.stream import batches, stored_indices, StreamConfig, WorldStream
 from svp_ros.geometry import StereoCamera
 
 H, W = 64, 96
@@ -104,6 +106,47 @@ def test_the_world_has_its_weight_and_is_rendered_anew_without_a_cache(tmp_path)
     assert not torch.equal(world[0]['left'], world[0]['right'])
 
 
+def test_every_stored_pair_comes_once_before_any_comes_again():
+    rounds = [stored_indices(range(10 * i, 10 * i + 10), 10, 0, 0) for i in range(4)]
+    assert all(sorted(part) == list(range(10)) for part in rounds)
+    assert len(set(map(tuple, rounds))) == 4
+    steps = [index for step in range(10)
+             for index in stored_indices(range(4 * step, 4 * step + 4), 10, 0, 0)]
+    assert steps == sum(rounds, [])
+    # the first time, a batch of four is one rendering
+    first = [stored_indices(range(4 * step, 4 * step + 4), 400, 0, 0) for step in range(100)]
+    assert all(part[0] % 4 == 0 and part[3] == part[0] + 3 for part in first)
+    assert len({stored_indices([0], 400, seed, rank)[0]
+                for seed in (0, 1) for rank in (0, 1)}) == 4
+
+
+def test_a_training_uses_as_many_different_pairs_as_it_says(tmp_path):
+    config = StreamConfig(H, W, 4, H, W, pairs=12)
+    stream = WorldStream(config, 0, cache=tmp_path)
+    for step in range(3):
+        stream[step]
+    assert len(list(tmp_path.rglob('*.npz'))) == 12
+    for step in range(3, 6):
+        stream[step]
+    assert len(list(tmp_path.rglob('*.npz'))) == 12
+
+
+def test_a_store_of_images_serves_a_training_with_labels(tmp_path):
+    config, generator = StreamConfig().world, torch.Generator()
+    make_stream(world=1.0, cache=tmp_path)[0]
+    path = next(tmp_path.rglob('*.npz'))
+    assert set(np.load(path)) == {'left', 'right'}
+    stored = RenderedPairs(config, H, W, cache=tmp_path)
+    index = int(path.stem)
+    images = stored.draw([index], generator, ['left'])['left']
+    pair = stored.draw([index], generator)
+    assert set(np.load(path)) == {'left', 'right', 'disparity', 'disparity_right'}
+    assert torch.equal(pair['left'], images)
+    again = stored.draw([index], generator)
+    assert all(torch.equal(again[name], x) for name, x in pair.items())
+    assert 0 < pair['disparity'].max() < W
+
+
 def test_every_training_pair_is_drawn_and_no_validation_pair(folder):
     stream = make_stream(DataSource(str(folder), tail=0.3, held_out=('b',)))
     assert [(pair.sequence, pair.name) for pair in stream.validation] == [
@@ -119,6 +162,15 @@ def test_every_training_pair_is_drawn_and_no_validation_pair(folder):
 def test_a_source_without_validation_gives_all_its_pairs(folder):
     stream = make_stream(DataSource(str(folder), tail=0))
     assert len(stream.training[0]) == 13 and stream.validation == []
+
+
+def test_pairs_are_left_out_by_name(folder):
+    stream = make_stream(DataSource(str(folder), leave_out=('a/009', 'b/001')))
+    names = [f'{pair.sequence}/{pair.name}' for pair in stream.training[0] + stream.validation]
+    assert len(names) == 11 and not {'a/009', 'b/001'} & set(names)
+    with pytest.raises(ValueError, match='no pair a/010 below .*pairs to leave out; names are '
+                                         'like a/000'):
+        make_stream(DataSource(str(folder), leave_out=('a/010', 'b/001')))
 
 
 def test_flipping_swaps_the_eyes_and_keeps_the_disparity(folder):
@@ -231,6 +283,13 @@ def test_yaml_names_the_sources():
         'augment': {'grey': 0}})
     assert config.data == (DataSource('a', 2.0, held_out=('x', 'y')),
                            DataSource('b.mcap', left='/l', right='/r', rectify='on'))
+    for word, meaning in (('off', 'off'), ('on', 'on'), ('auto', 'auto'), ('"off"', 'off')):
+        values = yaml.safe_load(f'data: [{{path: b.mcap, rectify: {word}}}]')
+        assert make_config(PairStreamConfig, values).data[0].rectify == meaning
+    with pytest.raises(ValueError, match='rectify must be auto, on or off, got maybe'):
+        make_config(PairStreamConfig, {'data': [{'path': 'a', 'rectify': 'maybe'}]})
+    with pytest.raises(ValueError, match='rectify must be str, got 1'):
+        make_config(PairStreamConfig, {'data': [{'path': 'a', 'rectify': 1}]})
     assert (config.augment.grey, config.augment.erase, config.augment.zoom[0]) == (0, 0, -2)
     with pytest.raises(ValueError, match='data: unknown key "wieght"; known keys are path, weig'):
         make_config(PairStreamConfig, {'data': [{'path': 'a', 'wieght': 2}]})

@@ -5,10 +5,10 @@ As in stream.py, the same step gives the same batch.
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 import math
 from pathlib import Path
-from typing import Optional
+from typing import Optional, Union
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from svp_ros.data.bags import unpack_recording
 from svp_ros.data.pairs import find_pairs, Pair, split_pairs
 from svp_ros.data.rendered import IMAGES, PAIRS_PER_RENDER, RenderedPairs
 from svp_ros.data.rosbag2 import is_recording
-from svp_ros.data.stream import make_generator
+from svp_ros.data.stream import make_generator, stored_indices
 from svp_ros.data.transforms import AugmentConfig, Batch, erase, flip, misalign, recolour
 from svp_ros.data.world import WorldConfig
 
@@ -35,20 +35,27 @@ class DataSource:
         tail: share of every sequence, at its end, that validates instead.
         held_out: sequences that validate as a whole; with tail 0 and nothing held out, all pairs
             are for training.
+        leave_out: pairs that are not used at all, SEQUENCE/NAME.
         left: topic of a recording; None finds it by its name.
         right: topic of a recording; None finds it by its name.
-        rectify: whether a recording has to be rectified: auto (by topic and camera_info), on, off.
+        rectify: whether a recording has to be rectified: auto (by topic and camera_info), on or
+            off, for which YAML says true and false.
     """
 
     path: str
     weight: float = 1.0
     tail: float = 0.2
     held_out: tuple[str, ...] = ()
+    leave_out: tuple[str, ...] = ()
     left: Optional[str] = None
     right: Optional[str] = None
-    rectify: str = 'auto'
+    rectify: Union[str, bool] = 'auto'
 
     def __post_init__(self):
+        if isinstance(self.rectify, bool):
+            object.__setattr__(self, 'rectify', 'on' if self.rectify else 'off')
+        if self.rectify not in ('auto', 'on', 'off'):
+            raise ValueError(f'rectify must be auto, on or off, got {self.rectify}')
         if self.weight <= 0:
             raise ValueError(f'weight must be positive, got {self.weight} for {self.path}')
 
@@ -150,7 +157,7 @@ class PairStream(Dataset):
         self.rendered = None
         if c.world:
             self.rendered = RenderedPairs(c.world_config, c.render_height, c.render_width,
-                                          c.photographs, device, cache, c.stored_pairs)
+                                          c.photographs, device, cache)
         # beside a GPU no worker processes prepare batches, so that threads decode
         self._map = map if device == 'cpu' else ThreadPoolExecutor().map
         self._weights = torch.tensor([*(source.weight for source in c.data), c.world])
@@ -160,9 +167,11 @@ class PairStream(Dataset):
         c = self.config
         sources = torch.multinomial(self._weights, c.batch, True, generator=generator).tolist()
         pairs = []
-        rendered = sources.count(len(c.data))
-        if rendered:
-            world = self.rendered.draw(rendered, step, generator, IMAGES)
+        positions = [step * c.batch + i for i, source in enumerate(sources)
+                     if source == len(c.data)]
+        if positions:
+            indices = stored_indices(positions, c.stored_pairs, self.seed, self.rank)
+            world = self.rendered.draw(indices, generator, IMAGES)
             pairs += zip(world['left'], world['right'])
         chosen = []
         for source in sources:
@@ -227,19 +236,48 @@ def fixed_batches(pairs: Sequence[Pair], height: int, width: int, batch: int) ->
         yield {name: torch.stack(images) for name, images in zip(IMAGES, zip(*crops))}
 
 
+def unpack_source(source: DataSource, unpacked: Optional[Path]) -> DataSource:
+    """Return the source as a folder: recordings are unpacked below `unpacked`, others as is.
+
+    Raises:
+        FileNotFoundError, ValueError: If a recording cannot be read, see `unpack_recording`.
+    """
+    path = Path(source.path)
+    if not is_recording(path):
+        return source
+    if unpacked is None:
+        raise ValueError(f'{path} is a recording: name a folder to unpack it to')
+    folder = unpack_recording(path, unpacked, source.rectify, left=source.left,
+                              right=source.right)
+    return replace(source, path=str(folder))
+
+
+def find_source(source: DataSource) -> list[Pair]:
+    """Find the pairs of a folder but those to leave out.
+
+    Raises:
+        FileNotFoundError, ValueError: If there are none, or none of a name to leave out.
+    """
+    pairs = find_pairs(source.path)
+    names = {f'{pair.sequence}/{pair.name}' for pair in pairs}
+    unknown = sorted(set(source.leave_out) - names)
+    if unknown:
+        raise ValueError(f'no pair {", ".join(unknown)} below {source.path} to leave out; names '
+                         f'are like {min(names)}')
+    return [pair for pair in pairs if f'{pair.sequence}/{pair.name}' not in source.leave_out]
+
+
 def _find_and_split(source: DataSource, unpacked: Optional[Path]) -> tuple[list[Pair], list[Pair]]:
-    folder = Path(source.path)
-    if is_recording(folder):
-        if unpacked is None:
-            raise ValueError(f'{folder} is a recording: name a folder to unpack it to')
-        folder = unpack_recording(folder, unpacked, source.rectify, left=source.left,
-                                  right=source.right)
-    pairs = find_pairs(folder)
+    pairs = find_source(unpack_source(source, unpacked))
     if not source.tail and not source.held_out:
         return pairs, []
     return split_pairs(pairs, source.tail, source.held_out)
 
 
 def _load(pair: Pair) -> tuple[Tensor, ...]:
-    return tuple(torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)
-                 for image in pair.load())
+    return tuple(map(to_tensor, pair.load()))
+
+
+def to_tensor(image: np.ndarray) -> Tensor:
+    """(H, W, 3) -> (3, H, W)."""
+    return torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)

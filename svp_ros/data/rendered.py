@@ -12,7 +12,7 @@ import torch
 from svp_ros.data.transforms import Batch
 from svp_ros.data.world import World, WorldConfig
 
-DISPARITY_STEPS_PER_PIXEL = 128  # stored disparities are fixed-point uint16
+DISPARITY_STEPS_PER_PIXEL = 128  # of stored disparities
 PAIRS_PER_RENDER = 4
 RENDERING = 1  # raise it when the world changes, so that no stored pair of the old one is used
 IMAGES = ('left', 'right')
@@ -20,7 +20,7 @@ DISPARITIES = ('disparity', 'disparity_right')
 
 
 class RenderedPairs:
-    """An endless or, with a cache, finite supply of rendered pairs.
+    """Rendered pairs: numbered ones that a cache keeps, or new ones every time.
 
     Args:
         config: the world's settings.
@@ -30,15 +30,13 @@ class RenderedPairs:
         device: where pairs are rendered.
         cache: folder that keeps rendered pairs; each kind has its own folder below it. None
             renders anew.
-        stored: number of different pairs that are kept.
     """
 
     def __init__(self, config: WorldConfig, height: int, width: int,
                  photographs: Optional[str] = None, device: str = 'cpu',
-                 cache: Optional[Path] = None, stored: int = 0):
+                 cache: Optional[Path] = None):
         self.height = height
         self.width = width
-        self.stored = stored
         # the name says what is rendered, so that other settings never reuse these pairs
         kind = (RENDERING, height, width, photographs, config)
         self.folder = cache and Path(cache) / hashlib.sha256(repr(kind).encode()).hexdigest()[:12]
@@ -46,52 +44,65 @@ class RenderedPairs:
             self.folder.mkdir(parents=True, exist_ok=True)
         self.world = World(config, photographs, device)
 
-    def draw(self, count: int, step: int, generator: torch.Generator,
+    def draw(self, indices: Sequence[int], generator: torch.Generator,
              names: Sequence[str] = IMAGES + DISPARITIES) -> Batch:
-        """Return random pairs.
+        """Return pairs of the store, rendered if it does not hold them yet.
 
         Args:
-            count: number of pairs B.
-            step: of the training; the store grows by at most one rendering per step, so that
-                training starts at once.
-            generator: source of all randomness, on the CPU.
+            indices: numbers of B pairs; without a cache only how many they are counts.
+            generator: source of the new pairs without a cache, on the CPU.
             names: those that are wanted of left, right (B, 3, H, W) in [0, 1] and disparity,
-                disparity_right (B, 1, H, W) in pixels.
+                disparity_right (B, 1, H, W) in pixels; the store keeps no others.
         """
         if self.folder is None:
             seed = int(torch.randint(2 ** 31, (), generator=generator))
-            batch = self._render(seed, count)
+            batch = self._render(seed, len(indices))
             return {name: batch[name] for name in names}
-        stored = min(self.stored, PAIRS_PER_RENDER * (step // 2 + 4))
-        index = torch.randint(stored, (count,), generator=generator).tolist()
-        pairs = [self._load_or_render(i, names) for i in index]
+        pairs = [self._load(i, names) or self._render_and_store(i, names) for i in indices]
         return {name: torch.stack([pair[name] for pair in pairs]) for name in names}
 
     def _render(self, seed: int, count: int) -> Batch:
         sample = self.world.sample(seed, count, self.height, self.width)
         return {name: getattr(sample, name) for name in IMAGES + DISPARITIES}
 
-    def _load_or_render(self, index: int, names: Sequence[str]) -> Batch:
-        path = self.folder / f'{index:06d}.npz'
+    def _load(self, index: int, names: Sequence[str]) -> Optional[Batch]:
+        path = self._path(index)
         if not path.exists():
-            first = index - index % PAIRS_PER_RENDER
-            batch = self._render(first, PAIRS_PER_RENDER)
-            for i in range(PAIRS_PER_RENDER):
-                _save(self.folder / f'{first + i:06d}.npz',
-                      {name: x[i].cpu() for name, x in batch.items()})
+            return None
         with np.load(path) as file:
-            pair = {name: torch.from_numpy(file[name]).float() for name in names}
-        return {name: x / (255 if name in IMAGES else DISPARITY_STEPS_PER_PIXEL)
-                for name, x in pair.items()}
+            if not set(names) <= set(file.files):
+                return None  # stored by a training that needs no disparity
+            return _decode({name: file[name] for name in names})
+
+    def _render_and_store(self, index: int, names: Sequence[str]) -> Batch:
+        first = index - index % PAIRS_PER_RENDER
+        batch = self._render(first, PAIRS_PER_RENDER)
+        pairs = [_encode({name: batch[name][i].cpu() for name in names})
+                 for i in range(PAIRS_PER_RENDER)]
+        for i, arrays in enumerate(pairs):
+            path = self._path(first + i)
+            temporary = path.with_suffix(f'.{os.getpid()}.tmp.npz')
+            np.savez(temporary, **arrays)
+            temporary.replace(path)
+        return _decode(pairs[index - first])
+
+    def _path(self, index: int) -> Path:
+        return self.folder / f'{index:06d}.npz'
 
 
-def _save(path: Path, pair: Batch) -> None:
+def _encode(pair: Batch) -> dict[str, np.ndarray]:
+    """Images as uint8, disparities as fixed-point uint16."""
     arrays = {}
-    for name in IMAGES:
-        arrays[name] = (pair[name] * 255).round().byte().numpy()
-    for name in DISPARITIES:
-        steps = pair[name].numpy() * DISPARITY_STEPS_PER_PIXEL
-        arrays[name] = steps.round().clip(0, 65535).astype(np.uint16)
-    temporary = path.with_suffix(f'.{os.getpid()}.tmp.npz')
-    np.savez(temporary, **arrays)
-    temporary.replace(path)
+    for name, x in pair.items():
+        if name in IMAGES:
+            arrays[name] = (x * 255).round().byte().numpy()
+        else:
+            steps = x.numpy() * DISPARITY_STEPS_PER_PIXEL
+            arrays[name] = steps.round().clip(0, 65535).astype(np.uint16)
+    return arrays
+
+
+def _decode(arrays: dict[str, np.ndarray]) -> Batch:
+    return {name: torch.from_numpy(x.astype(np.float32))
+            / (255 if name in IMAGES else DISPARITY_STEPS_PER_PIXEL)
+            for name, x in arrays.items()}

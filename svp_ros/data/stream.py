@@ -4,8 +4,9 @@ Nothing is remembered between steps, so a run that was killed continues with exa
 that it would have seen.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 from typing import Optional
 
@@ -16,6 +17,8 @@ from torch.utils.data import DataLoader, Dataset
 from svp_ros.data.rendered import PAIRS_PER_RENDER, RenderedPairs
 from svp_ros.data.transforms import augment, AugmentConfig, Batch
 from svp_ros.data.world import WorldConfig
+
+VALIDATION_SEED = 2 ** 31  # of the world's validation pairs; training draws smaller ones
 
 
 @dataclass(frozen=True)
@@ -28,8 +31,8 @@ class StreamConfig:
         batch: pairs per step and process.
         render_height: rows of a rendered pair.
         render_width: columns of a rendered pair.
-        pairs: number of different rendered pairs when they are kept on disk (`cache`); a GPU
-            renders new ones for every step instead.
+        pairs: number of different rendered pairs when they are kept on disk (`cache`), each used
+            once before any comes again; a GPU renders new ones for every step instead.
         photographs: folder of texture photographs; None means scikit-image's.
         world: the world's own settings.
         augment: the augmentation's settings.
@@ -72,12 +75,14 @@ class WorldStream(Dataset):
         self.seed = seed
         self.rank = rank
         self.rendered = RenderedPairs(c.world, c.render_height, c.render_width, c.photographs,
-                                      device, cache, c.pairs)
+                                      device, cache)
 
     def __getitem__(self, step: int) -> Batch:
         generator = make_generator(self.seed, step, self.rank)
         c = self.config
-        batch = self.rendered.draw(c.batch, step, generator)
+        positions = range(step * c.batch, (step + 1) * c.batch)
+        indices = stored_indices(positions, c.pairs, self.seed, self.rank)
+        batch = self.rendered.draw(indices, generator)
         return augment(batch, c.height, c.width, c.augment, generator)
 
 
@@ -85,6 +90,29 @@ def make_generator(*key: int) -> torch.Generator:
     """Source of randomness of its own for every key, for example (seed, step, rank)."""
     return torch.Generator().manual_seed(
         int(np.random.SeedSequence(key).generate_state(1)[0]))
+
+
+def stored_indices(positions: Sequence[int], stored: int, *key: int) -> list[int]:
+    """Which stored pair every sample of a training is, given its position among all samples.
+
+    All pairs come once before any comes again. The first time they come in order, from some
+    start, because neighbours are rendered together; then in another order every time.
+
+    Args:
+        positions: of the samples, from 0.
+        stored: number of pairs.
+        key: what the order depends on, for example seed and rank.
+    """
+    indices = []
+    for epoch, part in groupby(positions, lambda position: position // stored):
+        generator = make_generator(*key, epoch)
+        if epoch == 0:
+            start = torch.randint(stored, (), generator=generator).item()
+            order = torch.arange(stored).roll(start % PAIRS_PER_RENDER - start)
+        else:
+            order = torch.randperm(stored, generator=generator)
+        indices += order[[position % stored for position in part]].tolist()
+    return indices
 
 
 def batches(stream: Dataset, start: int, stop: int, workers: int) -> Iterator[Batch]:
