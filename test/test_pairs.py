@@ -1,7 +1,10 @@
+import cv2
 import numpy as np
 import pytest
 
 from svp_ros.data.formats import write_image
+from svp_ros.data.labelled import Scene
+from svp_ros.data.overlap import find_overlap
 from svp_ros.data.pairs import find_pairs, Pair, split_pairs
 
 IMAGE = np.arange(6 * 8, dtype=np.uint8).reshape(6, 8)
@@ -123,6 +126,20 @@ def test_grey_and_colour_of_one_moment_stay_together(tmp_path):
     training, validation = split_pairs(find_pairs(tmp_path), 0.2)
     assert keys(validation) == [('00', '5')] * 2
     assert len(training) == 10
+
+
+def test_images_of_labelled_scenes_are_found(tmp_path):
+    noise = np.random.default_rng(0).uniform(0, 1, (60, 240))
+    drive = cv2.normalize(cv2.GaussianBlur(noise, (0, 0), 8), None, 0, 255, cv2.NORM_MINMAX)
+    for i in range(4):  # the camera moves by four pixels
+        for eye in ('left', 'right'):
+            write(tmp_path, f'{eye}/{i}.jpg', image=drive[:, 4 * i:4 * i + 200].astype(np.uint8))
+    colour = np.repeat(drive[:, 8:208, None], 3, axis=2) + np.random.default_rng(1).normal(
+        0, 2, (60, 200, 3))
+    write(tmp_path, 'scene/a.png', image=colour.clip(0, 255).astype(np.uint8))
+    write(tmp_path, 'scene/b.png', image=255 - drive[:, :200].astype(np.uint8))
+    scene = Scene('scene', tmp_path / 'scene/a.png', tmp_path / 'scene/b.png', None)
+    assert [pair.name for pair in find_overlap(find_pairs(tmp_path), [scene])] == ['2']
 
 
 def test_impossible_splits_are_refused():
