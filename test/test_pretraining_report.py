@@ -11,7 +11,9 @@ import torch
 import yaml
 
 from svp_ros.cli import main as cli_main
-from svp_ros.data.formats import read_image, write_image
+from svp_ros.data.formats import read_image, write_image, write_pfm
+from svp_ros.data.labelled import find_scenes
+from svp_ros.data.pairs import find_pairs
 from svp_ros.eval.plots import plot_curves
 from svp_ros.eval.pretraining_pictures import (
     attention_figure,
@@ -22,8 +24,16 @@ from svp_ros.eval.pretraining_pictures import (
     reconstruction_rows,
     spread_levels,
 )
-from svp_ros.eval.pretraining_report import baselines, read_run, spread_indices, untrained_network
-from svp_ros.eval.reconstruction import fixed_mask, FixedPairs, read_disparity
+from svp_ros.eval.pretraining_report import baselines, read_run, untrained_network
+from svp_ros.eval.reconstruction import (
+    fixed_mask,
+    FixedPairs,
+    labelled_pairs,
+    pairs_on_disk,
+    read_disparity,
+    score_reconstruction,
+    spread_indices,
+)
 from svp_ros.model.build import build_reconstruction, NetworkConfig
 from svp_ros.pictures import stack_pictures
 from svp_ros.train.pretrain import main
@@ -138,7 +148,7 @@ def test_the_report_says_what_the_run_folder_says(run, capsys):
     assert last['step'] == [2, 4]
     errors = page.tables['Error of hidden pixels, 2 pairs of the procedural world']
     own, other = last['world_structure'][-1], last['world_other_structure'][-1]
-    assert [row[1] for row in errors] == ['texture', f'{own:.3f}', f'{other:.3f}',
+    assert [row[1] for row in errors] == ['structure', f'{own:.3f}', f'{other:.3f}',
                                           f'{own / other:.2f}']
     disparity = page.tables['Disparity without labels, pairs of the procedural world']
     assert [row[0] for row in disparity] == [
@@ -321,6 +331,37 @@ def test_stacked_pictures_need_full_rows():
     with pytest.raises(ValueError, match='2 titles need rows of as many pictures, got rows of 1'):
         stack_pictures(['a', 'b'], [[np.zeros((4, 6, 3), np.uint8)]])
     assert spread_indices(20, 4) == [0, 5, 10, 15] and spread_indices(2, 8) == [0, 1]
+
+
+def test_labelled_scenes_are_cropped_as_other_pairs(tmp_path):
+    wide = cv2.GaussianBlur(np.random.default_rng(0).uniform(0, 255, (2 * H, 600, 3)), (0, 0), 3)
+    wide = cv2.normalize(wide, None, 0, 255, cv2.NORM_MINMAX).astype(np.uint8)
+    (tmp_path / 'scene').mkdir()
+    for eye, image in (('left', wide[:, :500]), ('right', wide[:, 4 * SHIFT:][:, :500])):
+        write_image(tmp_path / 'scene' / f'{eye}.png', image)
+    truth = np.full((2 * H, 500), 4 * SHIFT, np.float32)
+    truth[:2 * H // 4] = np.inf
+    write_pfm(tmp_path / 'scene' / 'disp.pfm', truth)
+
+    pairs = labelled_pairs(find_scenes(tmp_path), H, W)
+    same = pairs_on_disk(find_pairs(tmp_path), 1, H, W)
+    assert torch.equal(pairs.left, same.left) and torch.equal(pairs.right, same.right)
+    shift = 2 * SHIFT  # the crop is half as large: 256 of 500 columns become 128
+    assert pairs.disparity[0, 0, H // 4:].unique().tolist() == [shift]
+    assert pairs.disparity[0, 0, :H // 4].isnan().all()
+    left, right = pairs.left[..., shift:].float(), pairs.right[..., :-shift].float()
+    assert (left - right).abs().mean() < 1
+
+
+def test_one_pair_has_no_other_scene(model, pairs, folder_of_pairs, tmp_path):
+    one = FixedPairs(pairs.left[:1], pairs.right[:1], pairs.disparity[:1])
+    assert set(score_reconstruction(model, one, 0.9)) == {'colours', 'structure', 'epe', 'bad_3'}
+    stream = without_world(folder_of_pairs)
+    stream['data'][0]['tail'] = 0.2  # of six pairs, one
+    run = pretrain(tmp_path, stream=stream)
+    assert main(['--show', str(run), '--accelerator', 'cpu']) == 0
+    errors = Page(run / 'report.html').tables['Error of hidden pixels, 1 pairs on disk']
+    assert [row[0] for row in errors] == ['', 'with its right image']
 
 
 def test_throughput_is_measured_and_written(folder_of_pairs, tmp_path, capsys, monkeypatch):

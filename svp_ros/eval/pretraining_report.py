@@ -27,7 +27,7 @@ from svp_ros.eval.pretraining_pictures import (
     disparity_rows,
     reconstruction_rows,
 )
-from svp_ros.eval.reconstruction import BATCH, FixedPairs, read_disparity
+from svp_ros.eval.reconstruction import BATCH, FixedPairs, read_disparity, spread_indices
 from svp_ros.model.build import build_reconstruction, load_reconstruction, NetworkConfig
 from svp_ros.model.network import ReconstructionNetwork
 from svp_ros.train.pretrain import PretrainConfig, validation_sets
@@ -35,6 +35,10 @@ from svp_ros.train.pretrain import PretrainConfig, validation_sets
 SHOWN_PAIRS = 8
 READ_OUTS = 4
 PLOT_WIDTH = 700
+KINDS_OF_ERROR = ('structure', 'colours')
+EXPLANATION = ('Errors are mean squares over hidden pixels: colours in normalised RGB, structure '
+               'of the texture of every patch, which is the patch less its mean colour, divided '
+               'by its contrast.')
 SOURCES = {'world': 'pairs of the procedural world', 'data': 'pairs on disk'}
 
 Columns = dict[str, list[float]]  # of a CSV file, by their names
@@ -193,14 +197,14 @@ def _figures(run: PretrainingRun, sets: Mapping[str, FixedPairs],
     last = {name: values[-1] for name, values in run.validate.items()}
     tables, notes = [], []
     for source, pairs in sets.items():
-        own, other = ([last[f'{source}_{prefix}{kind}'] for kind in ('structure', 'colours')]
+        own, other = ([last.get(f'{source}_{prefix}{kind}') for kind in KINDS_OF_ERROR]
                       for prefix in ('', 'other_'))
-        tables.append(table(
-            f'Error of hidden pixels, {len(pairs.left)} {SOURCES[source]}', [
-                ('with its right image', *(f'{error:.3f}' for error in own)),
-                ('with that of another scene', *(f'{error:.3f}' for error in other)),
-                ('ratio', *(f'{a / b:.2f}' for a, b in zip(own, other)))],
-            ('', 'texture', 'colours')))
+        rows = [('with its right image', *(f'{error:.3f}' for error in own))]
+        if None not in other:  # a single pair has no other scene
+            rows += [('with that of another scene', *(f'{error:.3f}' for error in other)),
+                     ('ratio', *(f'{a / b:.2f}' for a, b in zip(own, other)))]
+        tables.append(table(f'Error of hidden pixels, {len(pairs.left)} {SOURCES[source]}', rows,
+                            ('', *KINDS_OF_ERROR)))
     for source, scores in untaught.items():
         matching = {name: last[f'{source}_{name}'] for name in ('epe', 'bad_3')}
         tables.append(table(
@@ -211,13 +215,12 @@ def _figures(run: PretrainingRun, sets: Mapping[str, FixedPairs],
                     ('median of all disparities', scores['constant']))],
             ('', 'EPE', 'bad-3')))
     notes.append(note(
-        'Errors are mean squares: of the texture of every patch, which is the patch less its mean '
-        'colour by its contrast, and of the normalised colours. A ratio well below 1 says that '
-        'the network uses the right image. How much that helps is another question, because that '
-        'of another scene also misleads: compare with a run with --mode left_only.'))
+        f'{EXPLANATION} A ratio well below 1 says that the network uses the right image. How much '
+        'that helps is another question, because that of another scene also misleads: compare '
+        'with a run with --mode left_only.'))
     if run.config.mode == 'left_only':
-        notes.append(note('A left-only network does not see the right image: both errors are '
-                          'equal, and it has no disparity to read.'))
+        notes.append(note('A left_only network does not see the right image: its error with '
+                          'another one is equal, and it has no disparity to read.'))
     elif not untaught:
         notes.append(note('No ground truth: the pairs of this run have no known disparity, so '
                           'that what the network knows of it is shown but not scored.'))
@@ -235,19 +238,19 @@ def _curves(run: PretrainingRun, untaught: Mapping[str, dict]) -> list[str]:
         parts.append(figure(path, caption, PLOT_WIDTH))
 
     for source in SOURCES:
-        for kind, name, weight in (('structure', 'texture', config.structure),
-                                   ('colours', 'colours', config.colours)):
+        for kind in KINDS_OF_ERROR:
             if f'{source}_{kind}' not in validate:
                 continue
             curves = {'validation': (validate['step'], validate[f'{source}_{kind}'])}
-            if config.mode == 'stereo':
+            if config.mode == 'stereo' and f'{source}_other_{kind}' in validate:
                 curves['right image of another scene'] = (
                     validate['step'], validate[f'{source}_other_{kind}'])
             if kind in train:
                 # train.csv holds the weighted terms of the loss
+                weight = getattr(config, kind)
                 curves['training'] = (train['step'], [x / weight for x in train[kind]])
             plot(f'{source}_{kind}', curves, 'mean squared error',
-                 f'Error of the {name} of hidden pixels', f'Validation on {SOURCES[source]}, as '
+                 f'Error of the {kind} of hidden pixels', f'Validation on {SOURCES[source]}, as '
                  'they are; training pairs are augmented and from all sources.')
         if source in untaught:
             plot(f'{source}_epe', {'matching': (validate['step'], validate[f'{source}_epe'])},
@@ -284,12 +287,6 @@ def _pictures(run: PretrainingRun, source: str, pairs: FixedPairs) -> list[str]:
     return parts
 
 
-def spread_indices(count: int, most: int) -> list[int]:
-    """At most `most` of 0 ... count - 1, evenly spread."""
-    shown = min(count, most)
-    return [i * count // shown for i in range(shown)]
-
-
 def _most_depth(pairs: FixedPairs) -> int:
     """Index of the pair whose disparities vary most, the first one if they are unknown."""
     if pairs.disparity is None:
@@ -312,7 +309,7 @@ def _settings(run: PretrainingRun) -> str:
         ('start', c.start or 'fresh weights'),
         ('seed', c.seed),
         ('hidden patches', f'{100 * c.mask_ratio:g} %'),
-        ('weights of the loss', f'texture {c.structure:g}, colours {c.colours:g}'),
+        ('weights of the loss', f'structure {c.structure:g}, colours {c.colours:g}'),
         ('crop', f'{stream.height}x{stream.width}'),
         ('batch', f'{stream.batch} pairs per process'),
         ('steps', loop.steps),
