@@ -1,5 +1,6 @@
 """The proof of masked stereo pre-training as pictures, tables and one HTML page."""
 
+from collections.abc import Iterable
 import csv
 from pathlib import Path
 from typing import Any
@@ -7,22 +8,22 @@ from typing import Any
 import numpy as np
 
 from svp_ros.data.formats import write_image
-from svp_ros.eval.page import figure, heading, paragraph, table, write_page
+from svp_ros.eval.page import figure, heading, note, paragraph, table, write_page
 from svp_ros.eval.plots import plot_curves
 from svp_ros.eval.pretraining_pictures import (
     attention_picture,
     disparity_rows,
     reconstruction_rows,
 )
-from svp_ros.eval.pretraining_report import read_columns, spread_indices
-from svp_ros.eval.reconstruction import FixedPairs
+from svp_ros.eval.pretraining_report import EXPLANATION, read_columns
+from svp_ros.eval.reconstruction import FixedPairs, spread_indices
 from svp_ros.model.build import load_reconstruction
 
 PICTURES = 8
-TITLES = {'stereo': 'both images', 'left-only': 'left image only', 'none': 'no pre-training'}
+TITLES = {'stereo': 'stereo', 'left_only': 'left_only', 'none': 'no pre-training'}
 SETS = {'world': 'world, held out', 'new_kind': 'world, a kind that was not trained',
-        'real_tail': 'recordings, last fifth', 'real_sequence': 'recordings, another sequence',
-        'real_labelled': 'labelled scenes of real cameras'}
+        'real_tail': 'real, ends of the sequences', 'real_sequence': 'real, another sequence',
+        'real_labelled': 'real, labelled scenes'}
 
 
 def write_proof(out: Path, result: dict[str, Any], sets: dict[str, FixedPairs],
@@ -35,18 +36,22 @@ def write_proof(out: Path, result: dict[str, Any], sets: dict[str, FixedPairs],
         sets: validation pairs by name.
         ratio: share of hidden patches.
     """
-    curves = read_curves(out)
+    curves = read_curves(out, result['reconstruction'])
     with (out / 'curves.csv').open('w', newline='') as file:
         writer = csv.writer(file)
         writer.writerow(['run', 'step', 'set', 'error', 'value'])
         writer.writerows((run, step, *name.split('_', 1), value)
                          for (run, name), points in curves.items() for step, value in points)
     parts = [paragraph(f'{result["command"]}, commit {result["commit"]}, {result["device"]}'),
-             heading('Does the right image help?'), _ratio_table(result)]
+             note(f'{len(result["left_out"])} pairs on disk were left out, because they are '
+                  'images of the labelled scenes.'),
+             heading('Does the right image help?'), _ratio_table(result),
+             note(f'{EXPLANATION} The networks of left_only get zeros instead of the right '
+                  'features; ratios are stereo by left_only.')]
     parts += _loss_plots(out, curves)
     models = {}
     for source in ('world', 'real'):
-        if (out / f'{source}_stereo').is_dir():
+        if f'{source}_stereo' in result['reconstruction']:
             models[source] = {mode: load_reconstruction(
                 out / f'{source}_{mode}' / 'average.safetensors')[0]
                 for mode in ('stereo', 'left_only')}
@@ -54,8 +59,8 @@ def write_proof(out: Path, result: dict[str, Any], sets: dict[str, FixedPairs],
         if source in models and key in sets:
             pairs, shown = sets[key], spread_indices(len(sets[key].left), PICTURES)
             rows = reconstruction_rows(
-                {'both images': (models[source]['stereo'], False),
-                 'left only': (models[source]['left_only'], True)}, pairs, shown, ratio)
+                {'stereo': (models[source]['stereo'], False),
+                 'left_only': (models[source]['left_only'], True)}, pairs, shown, ratio)
             parts.append(_picture(out, f'reconstruction_{source}', rows,
                                   f'{SETS[key]}: {100 * ratio:.0f} % of the left image hidden'))
     parts += [heading('What does it know about depth, without a label?'), _depth_table(result)]
@@ -74,33 +79,33 @@ def write_proof(out: Path, result: dict[str, Any], sets: dict[str, FixedPairs],
     write_page(out / 'report.html', 'Masked stereo pre-training: the proof', parts)
 
 
-def read_curves(out: Path) -> dict[tuple[str, str], list[tuple[int, float]]]:
-    """Validation errors, a list of (step, value) by run and name of the error."""
+def read_curves(out: Path,
+                runs: Iterable[str]) -> dict[tuple[str, str], list[tuple[int, float]]]:
+    """Validation errors of runs below `out`: lists of (step, value) by run and name."""
     curves = {}
-    for mode in ('stereo', 'left_only'):
-        for path in sorted(out.glob(f'*_{mode}/validate.csv')):
-            columns = read_columns(path)
-            steps = [int(step) for step in columns.pop('step', [])]
-            for name, values in columns.items():
-                curves[path.parent.name, name] = list(zip(steps, values))
+    for run in runs:
+        columns = read_columns(out / run / 'validate.csv')
+        steps = [int(step) for step in columns.pop('step', [])]
+        for name, values in columns.items():
+            curves[run, name] = list(zip(steps, values))
     return curves
 
 
 def _loss_plots(out: Path, curves: dict) -> list[str]:
     parts = []
-    for source, of, what in (('world', 'world', 'world'), ('real', 'data', 'recordings')):
+    for source, of in (('world', 'world'), ('real', 'data')):
         drawn = {}
         for mode in ('stereo', 'left_only'):
             points = curves.get((f'{source}_{mode}', f'{of}_colours'))
             if points:
-                drawn[TITLES[mode.replace('_', '-')]] = tuple(zip(*points))
+                drawn[TITLES[mode]] = tuple(zip(*points))
         other = curves.get((f'{source}_stereo', f'{of}_other_colours'))
         if other:
-            drawn['right image of another scene'] = tuple(zip(*other))
+            drawn['stereo, right image of another scene'] = tuple(zip(*other))
         if drawn:
             path = out / f'loss_{source}.png'
-            plot_curves(path, drawn, 'steps', 'squared error of hidden pixels',
-                        f'Rebuilding hidden pixels of the {what}')
+            plot_curves(path, drawn, 'steps', 'error of the colours',
+                        f'Rebuilding hidden pixels of {source} pairs')
             parts.append(figure(path, 'Validation, hidden pixels only', 700))
     return parts
 
@@ -132,17 +137,18 @@ def _ratio_table(result: dict) -> str:
             both, left = (result['reconstruction'][f'{source}_{mode}'][key]
                           for mode in ('stereo', 'left_only'))
             rows.append((source, SETS[key], f'{both["colours"]:.4f}', f'{left["colours"]:.4f}',
-                         f'{ratio["colours"]:.3f}', f'{both["other_colours"]:.4f}',
+                         f'{ratio["colours"]:.3f}',
+                         f'{both["other_colours"]:.4f}' if 'other_colours' in both else '-',
                          f'{ratio["structure"]:.3f}'))
-    return table('Squared error of hidden pixels', rows, (
-        'trained on', 'measured on', 'both images', 'left only', 'ratio', 'right of another scene',
-        'ratio of textures'))
+    return table('Error of hidden pixels', rows, (
+        'trained on', 'measured on', 'colours: stereo', 'left_only', 'ratio',
+        'stereo, right image of another scene', 'structure: ratio'))
 
 
 def _depth_table(result: dict) -> str:
     rows = [(SETS[key], name.replace('_', ' '), f'{score["epe"]:.2f}', f'{score["bad_3"]:.1f}')
             for key, scores in result['depth'].items() for name, score in scores.items()]
-    return table('Disparity of the matching, pixels of the network input', rows,
+    return table("Disparity of the matching, pixels of the network's input (the crop)", rows,
                  ('measured on', 'who', 'EPE px', 'bad-3 %'))
 
 

@@ -1,29 +1,25 @@
 """`svp pretrain --experiment proof`: does the right image teach depth, and what is it worth?
 
-Pre-trains with both images and with the left one alone, on the world and on recordings, measures
+Pre-trains with both images and with the left one alone, on the world and on real pairs, measures
 what the matching knows without labels, and fine-tunes from every start with few and many labels.
 Every part is an ordinary run below the output folder: `svp pretrain` and `svp finetune disparity`
-with the config.yaml that lies there would do the same. Finished parts are not done again.
+with the config.yaml that lies there, and the same --cache, do the same. Finished parts are not
+done again.
 """
 
 import argparse
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 import json
-import os
 from pathlib import Path
-import subprocess
-import sys
-from typing import Any, Optional
+from typing import Optional
 
 import numpy as np
-from tqdm import tqdm
-import yaml
 
 from svp_ros.config import load_config
 from svp_ros.data.labelled import find_scenes, Scene
-from svp_ros.data.pair_stream import DataSource, PairStream
+from svp_ros.data.overlap import find_overlap
+from svp_ros.data.pair_stream import DataSource, find_source, PairStream, unpack_source
 from svp_ros.data.pairs import Pair
 from svp_ros.data.world import World
 from svp_ros.eval.pretraining_report import baselines, read_columns
@@ -38,91 +34,16 @@ from svp_ros.eval.reconstruction import (
 from svp_ros.model.build import load_reconstruction
 from svp_ros.predictor import choose_device
 from svp_ros.provenance import describe_device, find_commit
-from svp_ros.train.disparity import DisparityTraining
-from svp_ros.train.pretrain import MODES, PretrainConfig, sources_of
+from svp_ros.train.pretrain import sources_of
+from svp_ros.train.proof_runs import (
+    check_settings,
+    finetuning_folder,
+    finetuning_runs,
+    pretraining_runs,
+    ProofConfig,
+    run_all,
+)
 from svp_ros.train.runs import to_yaml
-
-STARTS = (*MODES, 'none')
-
-
-@dataclass(frozen=True)
-class ProofConfig:
-    """The whole experiment; `config/train/proof*.yaml` override these defaults.
-
-    Args:
-        pretrain: settings of all four pre-trainings; the two on recordings leave the world out.
-        finetune: settings of all fine-tunings.
-        budgets: numbers of labelled pairs; `finetune.stream.pairs` does not count.
-        seeds: every fine-tuning is done once with each.
-    """
-
-    pretrain: PretrainConfig = field(default_factory=PretrainConfig)
-    finetune: DisparityTraining = field(default_factory=DisparityTraining)
-    budgets: tuple[int, ...] = (250, 1000, 4000)
-    seeds: tuple[int, ...] = (0, 1)
-
-    def __post_init__(self):
-        if not self.budgets or not self.seeds:
-            raise ValueError('budgets and seeds must name at least one value each')
-        if self.pretrain.size != self.finetune.size:
-            raise ValueError(f'pretrain and finetune must be of one size, got '
-                             f'{self.pretrain.size} and {self.finetune.size}')
-
-
-def pretraining_runs(config: ProofConfig) -> dict[str, PretrainConfig]:
-    """Settings of every pre-training by folder name; `real_...` where there are recordings."""
-    c, runs = config.pretrain, {}
-    for mode in MODES:
-        runs[f'world_{mode}'] = replace(c, mode=mode, stream=replace(c.stream, data=(), world=1.0))
-        if c.stream.data:
-            runs[f'real_{mode}'] = replace(c, mode=mode, stream=replace(c.stream, world=0.0))
-    return runs
-
-
-def finetuning_runs(config: ProofConfig, out: Path) -> dict[str, DisparityTraining]:
-    """Settings of every fine-tuning by folder name."""
-    runs = {}
-    for seed in config.seeds:
-        for budget in config.budgets:
-            for start in STARTS:
-                weights = out / f'world_{start}' / 'average.safetensors'
-                stream = replace(config.finetune.stream, pairs=budget)
-                runs[f'finetune_{start}_{budget}_{seed}'] = replace(
-                    config.finetune, start=None if start == 'none' else str(weights), seed=seed,
-                    stream=stream)
-    return runs
-
-
-def run_all(runs: dict[str, Any], command: list[str], out: Path, jobs: int,
-            options: Iterable[str] = ()) -> None:
-    """Train every run in a process of its own, `jobs` at a time.
-
-    Raises:
-        ChildProcessError: If one fails; what is finished stays finished.
-    """
-    threads = max(1, (os.cpu_count() or 1) // jobs)
-
-    def train(name: str) -> str:
-        folder = out / name
-        if read_columns(folder / 'validate.csv').get('step', [0])[-1] == runs[name].loop.steps:
-            return name
-        folder.mkdir(parents=True, exist_ok=True)
-        settings = folder / 'settings.yaml'
-        settings.write_text(yaml.safe_dump(to_yaml(runs[name])))
-        resume = ['--resume'] if (folder / 'last.pt').exists() else []
-        with (folder / 'output.txt').open('a') as output:
-            done = subprocess.run(
-                [sys.executable, '-m', 'svp_ros', *command, '--config', str(settings), '--out',
-                 str(folder), *options, *resume], stdout=output, stderr=subprocess.STDOUT,
-                env={**os.environ, 'OMP_NUM_THREADS': str(threads)}, check=False)
-        if done.returncode:
-            last = (folder / 'output.txt').read_text().strip().splitlines()[-1:]
-            raise ChildProcessError(f'{folder} ended with {done.returncode}: {"".join(last)}')
-        return name
-
-    with ThreadPoolExecutor(jobs) as pool:
-        for _ in tqdm(pool.map(train, runs), ' '.join(command), len(runs), unit='run'):
-            pass
 
 
 def measure(config: ProofConfig, out: Path, sets: dict[str, FixedPairs], device: str) -> dict:
@@ -136,7 +57,7 @@ def measure(config: ProofConfig, out: Path, sets: dict[str, FixedPairs], device:
 
     Returns:
         `reconstruction`: {run: {set: score_reconstruction(...)}}, `ratio`: {run: {set: {error:
-        stereo / left only}}}, `depth`: {set: {what: epe and bad_3}}, `finetuning`: a list of
+        stereo / left_only}}}, `depth`: {set: {what: epe and bad_3}}, `finetuning`: a list of
         {start, budget, seed, epe, bad_3}, `gain`: by budget.
     """
     c = config.pretrain
@@ -159,26 +80,45 @@ def measure(config: ProofConfig, out: Path, sets: dict[str, FixedPairs], device:
                 depth[key][f'{source}_stereo'] = {
                     metric: scores[f'{source}_stereo'][key][metric] for metric in ('epe', 'bad_3')}
     rows = []
-    for name in finetuning_runs(config, out):
-        _, start, budget, seed = name.replace('left_only', 'left-only').split('_')
-        log = read_columns(out / name / 'validate.csv')
-        rows.append({'start': start, 'budget': int(budget), 'seed': int(seed),
+    for start, budget, seed in finetuning_runs(config, out):
+        log = read_columns(out / finetuning_folder(start, budget, seed) / 'validate.csv')
+        rows.append({'start': start, 'budget': budget, 'seed': seed,
                      'epe': log['epe'][-1], 'bad_3': log['bad_3'][-1]})
     gain = {str(budget): {
         f'{metric}_of_stereo_against_{other}': 1 - _mean(rows, 'stereo', budget, metric)
         / _mean(rows, other, budget, metric)
-        for metric in ('epe', 'bad_3') for other in ('left-only', 'none')}
+        for metric in ('epe', 'bad_3') for other in ('left_only', 'none')}
         for budget in config.budgets}
     return {'reconstruction': scores, 'ratio': ratio, 'depth': depth, 'finetuning': rows,
             'gain': gain}
 
 
-def find_validation(config: ProofConfig, recordings: Path) -> list[Pair]:
-    """Pairs on disk that no training sees; recordings are unpacked into a folder."""
+def unpack_recordings(config: ProofConfig, folder: Path) -> ProofConfig:
+    """Unpack recordings once, so that all trainings read the same images in folders."""
+    return _with_data(config, [unpack_source(source, folder)
+                               for source in config.pretrain.stream.data])
+
+
+def leave_out_labelled(config: ProofConfig,
+                       scenes: Sequence[Scene]) -> tuple[ProofConfig, list[str]]:
+    """Take the images of labelled scenes out of the pairs on disk; recordings are unpacked.
+
+    Returns:
+        The settings and the pairs that were taken out, SEQUENCE/NAME.
+    """
+    data, left_out = [], []
+    for source in config.pretrain.stream.data if scenes else ():
+        names = [f'{pair.sequence}/{pair.name}'
+                 for pair in find_overlap(find_source(source), scenes)]
+        data.append(replace(source, leave_out=(*source.leave_out, *names)))
+        left_out += names
+    return (_with_data(config, data) if left_out else config), left_out
+
+
+def find_validation(config: ProofConfig) -> list[Pair]:
+    """Pairs on disk that no training sees; recordings are unpacked."""
     stream = config.pretrain.stream
-    if not stream.data:
-        return []
-    return PairStream(replace(stream, world=0.0), 0, unpacked=recordings).validation
+    return PairStream(replace(stream, world=0.0), 0).validation if stream.data else []
 
 
 def proof_sets(config: ProofConfig, scenes: Sequence[Scene],
@@ -207,7 +147,8 @@ def run_proof(arguments: argparse.Namespace, command: str) -> None:
         command: its command line.
 
     Raises:
-        FileNotFoundError, ValueError: If settings or data cannot be used.
+        FileNotFoundError, ValueError: If settings or data cannot be used, or the folder holds
+            runs of other settings.
         ChildProcessError: If a run fails.
     """
     config = load_config(ProofConfig, arguments.config)
@@ -216,17 +157,28 @@ def run_proof(arguments: argparse.Namespace, command: str) -> None:
         raise ValueError(f'--jobs must be at least 1, got {arguments.jobs}')
     out = arguments.out
     cache = arguments.cache or out / 'cache'
-    scenes = find_scenes(arguments.labelled) if arguments.labelled else []
-    pairs = find_validation(config, cache / 'recordings')
-    out.mkdir(parents=True, exist_ok=True)
-    options = ['--cache', str(cache), '--accelerator', arguments.accelerator,
-               '--devices', arguments.devices]
-    run_all(pretraining_runs(config), ['pretrain'], out, arguments.jobs, options)
-    run_all(finetuning_runs(config, out), ['finetune', 'disparity'], out, arguments.jobs, options)
     device = choose_device(arguments.accelerator)
+    scenes = find_scenes(arguments.labelled) if arguments.labelled else []
+    config = unpack_recordings(config, cache / 'recordings')
+    config, left_out = leave_out_labelled(config, scenes)
+    pairs = find_validation(config)
+    pretraining = pretraining_runs(config)
+    finetuning = {finetuning_folder(*key): run
+                  for key, run in finetuning_runs(config, out).items()}
+    for name, run in {**pretraining, **finetuning}.items():
+        check_settings(out / name, run)
+
+    out.mkdir(parents=True, exist_ok=True)
+    options = ['--accelerator', arguments.accelerator, '--devices', arguments.devices]
+    # a budget of labels needs a finite store; without one a GPU renders new pairs by itself
+    store = ['--cache', str(cache)]
+    run_all(pretraining, ['pretrain'], out, arguments.jobs,
+            options if device.startswith('cuda') else options + store)
+    run_all(finetuning, ['finetune', 'disparity'], out, arguments.jobs, options + store)
     sets = proof_sets(config, scenes, pairs)
     result = {'command': command, 'commit': find_commit(), 'device': describe_device(device),
-              'config': to_yaml(config), **measure(config, out, sets, device)}
+              'config': to_yaml(config), 'left_out': left_out,
+              **measure(config, out, sets, device)}
     (out / 'proof.json').write_text(json.dumps(result, indent=1) + '\n')
     write_proof(out, result, sets, config.pretrain.mask_ratio)
     print(summarise(result))
@@ -246,15 +198,15 @@ def use_sources(config: ProofConfig, data: Sequence[DataSource],
 
 def summarise(result: dict) -> str:
     """Say in a few lines what came out."""
-    lines = [f'{source}, measured on {key}: hidden pixels {ratio["colours"]:.2f} of left only '
-             f'(textures {ratio["structure"]:.2f})'
+    lines = [f'{source}, measured on {key}: colours {ratio["colours"]:.2f} and structure '
+             f'{ratio["structure"]:.2f} of the error of left_only'
              for source, by_set in result['ratio'].items() for key, ratio in by_set.items()]
     lines += [f'matching on {key}: ' + ', '.join(
         f'{name} {score["epe"]:.2f} px / {score["bad_3"]:.1f} %' for name, score in scores.items())
         for key, scores in result['depth'].items()]
     lines += [f'{budget} labelled pairs: EPE {100 * gain["epe_of_stereo_against_none"]:.0f} % '
               'below no pre-training, '
-              f'{100 * gain["epe_of_stereo_against_left-only"]:.0f} % below left only'
+              f'{100 * gain["epe_of_stereo_against_left_only"]:.0f} % below left_only'
               for budget, gain in result['gain'].items()]
     return '\n'.join(lines)
 
@@ -262,3 +214,8 @@ def summarise(result: dict) -> str:
 def _mean(rows: list[dict], start: str, budget: int, metric: str) -> float:
     return float(np.mean([row[metric] for row in rows
                           if row['start'] == start and row['budget'] == budget]))
+
+
+def _with_data(config: ProofConfig, data: Sequence[DataSource]) -> ProofConfig:
+    stream = replace(config.pretrain.stream, data=tuple(data))
+    return replace(config, pretrain=replace(config.pretrain, stream=stream))
