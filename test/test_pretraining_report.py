@@ -22,7 +22,6 @@ from svp_ros.eval.pretraining_pictures import (
     disparity_rows,
     look_along_rows,
     reconstruction_rows,
-    spread_levels,
 )
 from svp_ros.eval.pretraining_report import baselines, read_run, untrained_network
 from svp_ros.eval.reconstruction import (
@@ -35,6 +34,7 @@ from svp_ros.eval.reconstruction import (
     spread_indices,
 )
 from svp_ros.model.build import build_reconstruction, NetworkConfig
+from svp_ros.model.matching import spread_over_columns
 from svp_ros.pictures import stack_pictures
 from svp_ros.train.pretrain import main
 from svp_ros.train.throughput import STARTING_STEPS
@@ -236,9 +236,9 @@ def test_disparity_rows_with_and_without_truth(model, pairs):
 def test_levels_become_columns_of_the_right_image():
     probability = torch.zeros(1, 4, 1, 6)
     probability[:, 2] = 1  # x_right = x_left - 2
-    spread = spread_levels(probability)[0, 0]
+    spread = spread_over_columns(probability)[0, 0]
     assert spread.shape == (6, 6)
-    assert spread.nonzero().tolist() == [[x - 2, x] for x in range(2, 6)]
+    assert spread.nonzero().tolist() == [[x, max(x - 2, 0)] for x in range(6)]
 
 
 def test_attention_is_what_the_layer_applies(model, pairs):

@@ -12,6 +12,7 @@ from torch import Tensor
 from svp_ros.eval.plots import draw_figure, new_figure
 from svp_ros.eval.reconstruction import fixed_mask, FixedPairs, read_disparity
 from svp_ros.model.layers import enlarge
+from svp_ros.model.matching import spread_over_columns
 from svp_ros.model.network import PATCH, ReconstructionNetwork
 from svp_ros.pictures import colour_disparity, colour_error, stack_pictures
 
@@ -105,8 +106,10 @@ def look_along_rows(model: ReconstructionNetwork, pairs: FixedPairs, index: int,
     left, right = _to_input(model, pairs, index)
     with AttentionReader(model) as reader:
         features = model.backbone(left, right)
-    matching = spread_levels(model.head.matching(features).logits8.softmax(dim=1))[0].cpu().numpy()
-    attention = reader.attention[0].mean(1).transpose(-1, -2).cpu().numpy()
+    probability = model.head.matching(features).logits8.softmax(dim=1)
+    # (h, w_left, w_right) -> (h, w_right, w_left)
+    matching, attention = (x.transpose(-1, -2).cpu().numpy() for x in (
+        spread_over_columns(probability)[0], reader.attention[0].mean(1)))
     looks = []
     for i in range(rows):
         y = int((i + 0.5) * H / rows)
@@ -142,16 +145,6 @@ class AttentionReader:
         key = layer.key_value(layer.norm_right(right)).unflatten(-1, (2, heads, -1))[..., 0, :, :]
         logits = torch.einsum('byihc,byjhc->byhij', query, key) / math.sqrt(query.shape[-1])
         self.attention = (logits + layer.position(left.shape[2])).softmax(dim=-1)
-
-
-def spread_levels(probability: Tensor) -> Tensor:
-    """Distribution over disparity (B, levels, h, w) -> over x_right, (B, h, w_right, w_left)."""
-    B, levels, h, w = probability.shape
-    spread = probability.new_zeros(B, h, w, w)
-    x_left = torch.arange(w)
-    for d in range(min(levels, w)):
-        spread[:, :, x_left[d:] - d, x_left[d:]] = probability[:, d, :, d:]
-    return spread
 
 
 def attention_picture(model: ReconstructionNetwork, pairs: FixedPairs, index: int,

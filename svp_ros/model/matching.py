@@ -96,15 +96,26 @@ def copy_matches(right: Tensor, probability: Tensor) -> Tensor:
     Returns:
         (B, C, h, w) float32.
     """
-    B, levels, h, w = probability.shape
-    x_left = torch.arange(w, device=right.device)[:, None]
-    x_right = (x_left - torch.arange(levels, device=right.device)).clamp(min=0)
-    # (B, levels, h, w) by disparity -> (B, h, w_left, w_right) by column
-    attention = probability.new_zeros(B, h, w, w).scatter_add(
-        -1, x_right.expand(B, h, w, levels), probability.permute(0, 2, 3, 1))
     with torch.autocast(right.device.type, enabled=False):
-        copied = attention @ right.float().permute(0, 2, 3, 1)
+        copied = spread_over_columns(probability) @ right.float().permute(0, 2, 3, 1)
     return copied.permute(0, 3, 1, 2)
+
+
+def spread_over_columns(probability: Tensor) -> Tensor:
+    """Distribution over disparity -> distribution over x_right.
+
+    Args:
+        probability: (B, levels, h, w), level d means x_right = x_left - d; what lies left of the
+            right image counts for its first column.
+
+    Returns:
+        (B, h, w_left, w_right).
+    """
+    B, levels, h, w = probability.shape
+    x_left = torch.arange(w, device=probability.device)[:, None]
+    x_right = (x_left - torch.arange(levels, device=probability.device)).clamp(min=0)
+    return probability.new_zeros(B, h, w, w).scatter_add(
+        -1, x_right.expand(B, h, w, levels), probability.permute(0, 2, 3, 1))
 
 
 def sample_rows(right: Tensor, disparity: Tensor) -> Tensor:
