@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 
+from lightning.fabric import Fabric
 import pytest
 import torch
 from training_process import assert_equal_states, load_state, TrainingProcess, wait_for_steps
@@ -12,13 +13,20 @@ import yaml
 
 from svp_ros.cli import main as cli_main
 from svp_ros.config import load_config
+from svp_ros.data.pair_stream import DataSource, PairStreamConfig
 from svp_ros.model.build import build_model, load_checkpoint, NetworkConfig, save_checkpoint
 from svp_ros.predictor import StereoPredictor
 from svp_ros.train.disparity import DisparityTraining, main
-from svp_ros.train.loop import _drop_rows_after, NonFiniteLossError, WeightAverage
+from svp_ros.train.loop import (
+    _drop_rows_after,
+    LoopConfig,
+    NonFiniteLossError,
+    TrainingRun,
+    WeightAverage,
+)
 from svp_ros.train.losses import at_stride, masked_mean, matching_loss
 from svp_ros.train.pretrain import PretrainConfig
-from svp_ros.train.runs import settle_config
+from svp_ros.train.runs import settle_config, to_yaml
 
 FAST = {
     'size': 'nano', 'precision': '32-true', 'validation_pairs': 4,
@@ -75,6 +83,64 @@ def test_a_run_that_is_told_to_stop_saves_first(tmp_path):
     assert run.wait(60) == 130
     assert 'continue with --resume' in run.output()
     assert load_state(tmp_path / 'run')['step'] >= 3
+
+
+class Killed(BaseException):
+    """Ends a run where it stands."""
+
+
+def train_line(folder, validate, resume=False, stop_at=None):
+    """Train a line for six steps; every third one validates, every one is saved."""
+    torch.manual_seed(0)
+    fabric = Fabric(accelerator='cpu', devices=1)
+    fabric.launch()
+    config = LoopConfig(steps=6, warmup_steps=0, validate_every=3, log_every=1, save_every_s=0)
+    run = TrainingRun(torch.nn.Linear(1, 1), config, folder, fabric)
+    if resume:
+        run.resume()
+
+    def losses(model, batch):
+        if run.step + 1 == stop_at:
+            run.stop()
+        return {'square': (model(batch) - 3).square().mean()}
+
+    run.train(iter([torch.tensor([[float(step)]]) for step in range(run.step, 6)]), losses,
+              validate)
+
+
+@pytest.mark.parametrize('step', [3, 6])
+def test_a_validation_that_was_killed_is_done_by_the_resumed_run(tmp_path, step):
+    whole, killed = tmp_path / 'whole', tmp_path / 'killed'
+    done = []
+
+    def validate(weights):
+        done.append(weights['weight'].item())
+        return {'weight': done[-1]}
+
+    def validate_until_killed(weights):
+        if len(done) == step // 3 - 1:
+            raise Killed
+        return validate(weights)
+
+    for folder in (whole, killed):
+        folder.mkdir()
+    train_line(whole, validate)
+    expected = done.copy()
+    assert len(expected) == 2
+    done.clear()
+    with pytest.raises(Killed):
+        train_line(killed, validate_until_killed)
+    train_line(killed, validate, resume=True)
+    assert done == expected
+    assert (killed / 'validate.csv').read_text() == (whole / 'validate.csv').read_text()
+    assert_equal_states(load_state(whole), load_state(killed))
+
+
+def test_a_run_that_is_stopped_before_a_validation_does_it_first(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        train_line(tmp_path, lambda weights: {'weight': weights['weight'].item()}, stop_at=3)
+    assert load_state(tmp_path)['step'] == 3
+    assert (tmp_path / 'validate.csv').read_text().splitlines()[-1].startswith('3,')
 
 
 def test_two_processes_train_and_stop_together(tmp_path):
@@ -164,12 +230,54 @@ def test_a_resumed_run_keeps_its_own_settings(config, tmp_path):
     (run / 'config.yaml').write_text(config.read_text())
     changed = tmp_path / 'changed.yaml'
     changed.write_text(yaml.safe_dump({**FAST, 'seed': 5}))
-    with pytest.raises(ValueError, match='was started with seed 0, got 5'):
+    with pytest.raises(ValueError, match=f'^{run}: seed was 0, now 5; a resumed run'):
         main(['--config', str(changed), '--out', str(run), '--resume', '--accelerator', 'cpu'])
+    for change, message in (
+            ({'height': 32}, 'stream.height was 64, now 32; '),
+            ({'augment': {'zoom': [-1, 0.25]}},
+             r'stream.augment.zoom was \[-0.3, 0.5\], now \[-1.0, 0.25\]; ')):
+        other = {**FAST, 'stream': {**FAST['stream'], **change}}
+        changed.write_text(yaml.safe_dump(other))
+        with pytest.raises(ValueError, match=f'^{run}: {message}'):
+            settle_config(load_config(DisparityTraining, changed), run, resume=True, given=True)
     own = load_config(DisparityTraining, config)
     assert settle_config(DisparityTraining(), run, resume=True, given=False) == own
     longer = load_config(DisparityTraining, config, loop={'steps': 99})
     assert settle_config(longer, run, resume=True, given=True) == longer
+
+
+def test_a_resumed_run_names_the_source_that_changed(tmp_path):
+    own, more, other = (
+        PretrainConfig(stream=PairStreamConfig(data=tuple(map(DataSource, paths))))
+        for paths in ('a', 'ab', 'b'))
+    (tmp_path / 'config.yaml').write_text(yaml.safe_dump(to_yaml(own)))
+    for config, message in ((more, 'stream.data had 1 entries, now 2; '),
+                            (other, 'stream.data.0.path was a, now b; ')):
+        with pytest.raises(ValueError, match=f'^{tmp_path}: {message}'):
+            settle_config(config, tmp_path, resume=True, given=True)
+
+
+def test_a_resumed_run_needs_no_start(tmp_path):
+    """Its own weights replace those, so that the file may be gone."""
+    weights = tmp_path / 'start.safetensors'
+    save_checkpoint(weights, build_model(NetworkConfig()).state_dict(), NetworkConfig())
+    path = tmp_path / 'start.yaml'
+    values = {**FAST, 'start': str(weights), 'loop': {**FAST['loop'], 'steps': 1}}
+    path.write_text(yaml.safe_dump(values))
+    arguments = ['--config', str(path), '--out', str(tmp_path / 'run'), '--accelerator', 'cpu',
+                 '--workers', '0', '--cache', str(tmp_path / 'cache')]
+    assert main(arguments) == 0
+    weights.unlink()
+    values['loop']['steps'] = 2
+    path.write_text(yaml.safe_dump(values))
+    assert main([*arguments, '--resume']) == 0
+    assert load_state(tmp_path / 'run')['step'] == 2
+
+
+def test_a_resumed_run_refuses_photographs_that_it_would_ignore(tmp_path):
+    with pytest.raises(ValueError, match='--resume without --config keeps the settings of the '
+                                         'run; leave out --photographs'):
+        main(['--out', str(tmp_path), '--resume', '--photographs', str(tmp_path)])
 
 
 def test_steps_that_are_done_again_are_logged_once(tmp_path):

@@ -35,6 +35,7 @@ from svp_ros.train.runs import (
     check_precision,
     make_fabric,
     open_run,
+    refuse_options,
     settle_config,
 )
 
@@ -139,15 +140,18 @@ def losses_of_batch(model: torch.nn.Module, batch: dict[str, Tensor]) -> dict[st
     return disparity_losses(output, batch['disparity'], batch['valid'], batch['occluded'])
 
 
-def start_network(config: DisparityTraining) -> tuple[torch.nn.Module, NetworkConfig]:
+def start_network(config: DisparityTraining,
+                  resume: bool) -> tuple[torch.nn.Module, NetworkConfig]:
     """Fresh weights, or those of the checkpoint that the experiment starts from.
+
+    A resumed run has its own and no longer needs that checkpoint.
 
     Raises:
         ValueError: If the start is a network of another size.
     """
     network = get_size(config.size)
     model = build_model(network)
-    if config.start:
+    if config.start and not resume:
         path = find_model(config.start)
         count = load_start(model, network, path)
         log.info('starting from %d of %d tensors of %s', count, len(model.state_dict()), path)
@@ -163,6 +167,9 @@ def main(argv: Optional[list[str]] = None) -> int:
     parser.add_argument('--labelled', type=Path, help='folder of labelled scenes, see '
                         '`svp evaluate disparity`; they are scored at every validation')
     arguments = parser.parse_args(argv)
+    if arguments.resume and not arguments.config:
+        refuse_options(parser, arguments, '--resume without --config keeps the settings of the '
+                       'run', 'photographs')
     config = load_config(DisparityTraining, arguments.config)
     if arguments.photographs:
         config = replace(config, stream=replace(config.stream,
@@ -175,7 +182,7 @@ def main(argv: Optional[list[str]] = None) -> int:
     fabric = make_fabric(arguments.accelerator, arguments.devices, config.precision, folder,
                          arguments.nodes)
     seed_everything(config.seed, verbose=False)
-    model, network = start_network(config)
+    model, network = start_network(config, arguments.resume)
     run = open_run(model, config.loop, folder, fabric, config, arguments.resume)
 
     on_gpu = fabric.device.type == 'cuda' and arguments.cache is None

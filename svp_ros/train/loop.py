@@ -1,6 +1,7 @@
 """The flat training loop on Lightning Fabric: any device, any number of processes, resumable."""
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 import csv
 from dataclasses import dataclass
 from io import BytesIO
@@ -12,7 +13,7 @@ from typing import Any, NoReturn, Optional
 
 from lightning.fabric import Fabric
 import torch
-from torch import nn, Tensor
+from torch import distributed, nn, Tensor
 from tqdm import tqdm
 
 from svp_ros.files import replace_file
@@ -121,6 +122,7 @@ class TrainingRun:
         self.average = WeightAverage(self.model, c.average)
         self.step = 0
         self.stopping = False
+        self.failure: Optional[Exception] = None
 
     def stop(self) -> None:
         """Ask for an end after the step in progress, of all processes; for signal handlers."""
@@ -174,9 +176,9 @@ class TrainingRun:
 
         Raises:
             NonFiniteLossError: If the loss or its gradient is NaN or infinite.
-            OSError: If a checkpoint or a log cannot be written.
+            OSError, ValueError: If batches cannot be read, or a checkpoint or log be written.
             KeyboardInterrupt: After `stop()`, when the step is finished and saved.
-            SystemExit: Instead of the first and last of these, in all processes but the first.
+            SystemExit: In all processes but the first, which says what went wrong in any.
         """
         with tqdm(initial=self.step, total=self.config.steps, unit='step', dynamic_ncols=True,
                   disable=not self.fabric.is_global_zero, mininterval=5) as bar:
@@ -190,8 +192,10 @@ class TrainingRun:
         waited, sums, count = 0.0, {}, 0
         while self.step < c.steps:
             asked = time.monotonic()
-            batch = self.fabric.to_device(next(batches))
+            with self._noting_failure():
+                batch = self.fabric.to_device(next(batches))
             waited += time.monotonic() - asked
+            self._end_together()
 
             terms = losses(self.wrapped, batch)
             loss = torch.stack(list(terms.values())).sum()
@@ -212,31 +216,28 @@ class TrainingRun:
             for name, term in terms.items():
                 sums[name] = sums.get(name, 0.0) + term.detach()
             count += 1
-            if self.step % c.log_every == 0 or self.step == c.steps:
-                means = {name: (total / count).item() for name, total in sums.items()}
-                seconds = time.monotonic() - began
-                self._log('train', loss=math.fsum(means.values()), **means,
-                          learning_rate=self.optimizer.param_groups[0]['lr'],
-                          step_s=seconds / count, data_s=waited / count)
-                bar.set_postfix(loss=f'{math.fsum(means.values()):.3g}')
-                began, waited, sums, count = time.monotonic(), 0.0, {}, 0
-            if self.step < c.steps and self._agree(self.stopping):
-                self.save()
-                if self.fabric.is_global_zero:
-                    log.info('stopped after step %d; continue with --resume', self.step)
-                self._leave(KeyboardInterrupt())
-            if time.monotonic() - saved > c.save_every_s:
-                self.save()
-                saved = time.monotonic()
-            if self.step % c.validate_every == 0 or self.step == c.steps:
-                paused = time.monotonic()
-                if validate:
-                    self._log('validate', **validate(self.average.state))
-                self.fabric.barrier()
-                self.save()  # not before: a run killed while it validates validates again
-                saved = time.monotonic()
-                self._set_training()
-                began += time.monotonic() - paused
+            with self._noting_failure():
+                if self.step % c.log_every == 0 or self.step == c.steps:
+                    means = {name: (total / count).item() for name, total in sums.items()}
+                    mean, data_s = math.fsum(means.values()), waited / count
+                    step_s = (time.monotonic() - began) / count
+                    self._log('train', loss=mean, **means,
+                              learning_rate=self.optimizer.param_groups[0]['lr'],
+                              step_s=step_s, data_s=data_s)
+                    bar.set_postfix({'loss': f'{mean:.3g}', 'data_ms': f'{1000 * data_s:.1f}',
+                                     'step_ms': f'{1000 * step_s:.1f}'})
+                    began, waited, sums, count = time.monotonic(), 0.0, {}, 0
+                if self.step % c.validate_every == 0 or self.step == c.steps:
+                    paused = time.monotonic()
+                    if validate:
+                        self._log('validate', **validate(self.average.state))
+                    self.save()  # not before: a run killed while it validates validates again
+                    saved = time.monotonic()
+                    began += saved - paused
+                elif time.monotonic() - saved > c.save_every_s:
+                    self.save()
+                    saved = time.monotonic()
+        self._end_together()
 
     def _set_training(self) -> None:
         self.wrapped.train()
@@ -259,11 +260,33 @@ class TrainingRun:
             f'({", ".join(f"{name} {term.item():.3g}" for name, term in terms.items())}); '
             f'{advice} and a lower learning_rate than {self.config.learning_rate}'))
 
-    def _agree(self, wish: bool) -> bool:
-        """Whether any process wishes it; asked of all of them at the same step."""
-        if self.fabric.world_size == 1:
-            return wish
-        return self.fabric.all_reduce(torch.tensor(float(wish)), reduce_op='sum').item() > 0
+    @contextmanager
+    def _noting_failure(self) -> Iterator[None]:
+        """Keep an error of this process until `_end_together`: the others wait for it there."""
+        try:
+            yield
+        except (OSError, ValueError) as error:
+            self.failure = self.failure or error
+
+    def _end_together(self) -> None:
+        """End all processes if one of them failed or was told to stop before the last step."""
+        stopping = self.stopping and self.step < self.config.steps
+        failures = [self.failure]
+        if self.fabric.world_size > 1:
+            wish = torch.tensor(float(stopping or self.failure is not None))
+            if not self.fabric.all_reduce(wish, reduce_op='sum'):
+                return
+            failures = [None] * self.fabric.world_size
+            distributed.all_gather_object(failures, self.failure)
+        elif not stopping and not self.failure:
+            return
+        failure = next(filter(None, failures), None)
+        if failure:
+            self._leave(failure)
+        self.save()
+        if self.fabric.is_global_zero:
+            log.info('stopped after step %d; continue with --resume', self.step)
+        self._leave(KeyboardInterrupt())
 
     def _leave(self, reason: BaseException) -> NoReturn:
         """End all processes at the same step; the first one alone says why."""

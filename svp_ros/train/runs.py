@@ -2,7 +2,7 @@
 
 import argparse
 from collections.abc import Mapping
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 import signal
 from typing import Any, TypeVar
@@ -51,6 +51,19 @@ def add_run_options(parser: argparse.ArgumentParser, example: str) -> Any:
     return place
 
 
+def refuse_options(parser: argparse.ArgumentParser, arguments: argparse.Namespace, reason: str,
+                   *names: str) -> None:
+    """Refuse options that would be ignored.
+
+    Raises:
+        ValueError: If one of the named options is not at its default.
+    """
+    given = ['--' + name.replace('_', '-') for name in names
+             if getattr(arguments, name) != parser.get_default(name)]
+    if given:
+        raise ValueError(f'{reason}; leave out {" and ".join(given)}')
+
+
 def settle_config(config: Config, folder: Path, resume: bool, given: bool) -> Config:
     """Settings of a new run, or those to resume with.
 
@@ -74,12 +87,24 @@ def settle_config(config: Config, folder: Path, resume: bool, given: bool) -> Co
     own = load_config(type(config), path)
     if not given:
         return own
-    for item in fields(config):
-        was, now = getattr(own, item.name), getattr(config, item.name)
-        if item.name != 'loop' and was != now:
-            raise ValueError(f'{folder} was started with {item.name} {was}, got {now}; a resumed '
+    was, now = to_yaml(own), to_yaml(config)
+    for name in was:
+        if name != 'loop' and was[name] != now[name]:
+            raise ValueError(f'{folder}: {_name_change(name, was[name], now[name])}; a resumed '
                              'run may change the settings under "loop" only')
     return config
+
+
+def _name_change(name: str, was: Any, now: Any) -> str:
+    """Say which setting at or below `name` differs first."""
+    if isinstance(was, list) and any(isinstance(item, dict) for item in (*was, *now)):
+        if len(was) != len(now):
+            return f'{name} had {len(was)} entries, now {len(now)}'
+        was, now = dict(enumerate(was)), dict(enumerate(now))
+    if isinstance(was, dict) and isinstance(now, dict) and was.keys() == now.keys():
+        key = next(key for key in was if was[key] != now[key])
+        return _name_change(f'{name}.{key}', was[key], now[key])
+    return f'{name} was {was}, now {now}'
 
 
 def make_fabric(accelerator: str, devices: str, precision: str, folder: Path,
