@@ -1,4 +1,6 @@
+from argparse import Namespace
 from copy import deepcopy
+from dataclasses import replace
 import os
 import shutil
 import socket
@@ -20,7 +22,7 @@ from svp_ros.data.formats import write_image
 from svp_ros.data.pair_stream import DataSource, PairStream, PairStreamConfig
 from svp_ros.data.rosbag2 import BagWriter
 from svp_ros.data.stream import batches
-from svp_ros.eval.reconstruction import FixedPairs, score_reconstruction
+from svp_ros.eval.reconstruction import fixed_mask, FixedPairs, score_reconstruction
 from svp_ros.files import replace_file
 from svp_ros.geometry import StereoCamera
 from svp_ros.model.build import (
@@ -33,7 +35,8 @@ from svp_ros.model.build import (
     save_checkpoint,
 )
 from svp_ros.predictor import StereoPredictor
-from svp_ros.train.pretrain import make_losses, MaskedStream, PretrainConfig
+from svp_ros.train.masking import reconstruction_errors
+from svp_ros.train.pretrain import make_losses, MaskedStream, PretrainConfig, sources_of
 
 H, W = 64, 96
 FAST = {
@@ -76,7 +79,7 @@ def run_cli(*arguments, out):
 def shared(tmp_path_factory):
     """Folder with pairs, a configuration of world and pairs, and rendered pairs."""
     folder = tmp_path_factory.mktemp('pretrain')
-    write_pairs(folder / 'pairs')
+    write_pairs(folder / 'pairs', 10)  # the last two validate
     write_config(folder / 'mix.yaml', stream={'data': [{'path': str(folder / 'pairs')}]})
     return folder
 
@@ -119,6 +122,8 @@ def test_a_run_logs_losses_times_and_scores_of_every_source(pretrained):
     for row in rows:
         assert row['loss'] == pytest.approx(row['colours'] + row['structure'], rel=1e-4)
         assert 0 < row['data_s'] < row['step_s']
+        assert (f', data_ms={1000 * row["data_s"]:.1f}, step_ms={1000 * row["step_s"]:.1f}]'
+                in pretrained.with_suffix('.log').read_text())
     scores = read_csv(pretrained / 'validate.csv')
     assert [row['step'] for row in scores] == [3, 6]
     errors = {f'{prefix}{kind}' for prefix in ('', 'other_') for kind in ('colours', 'structure')}
@@ -191,10 +196,15 @@ def test_a_validation_always_hides_the_same(shared):
     # batches of other pairs change nothing about a pair
     first = score_reconstruction(model, FixedPairs(left[:4], right[:4]), 0.9)
     assert first['structure'] != scores['structure']
-    whole = [score_reconstruction(model, FixedPairs(left[:n], right[:n]), 0.9)['structure'] * n
-             for n in (4, 5, 6)]
-    assert whole[2] == pytest.approx(6 * scores['structure'])
-    assert whole[0] < whole[1] < whole[2]
+    sums = [score_reconstruction(model, FixedPairs(left[:n], right[:n]), 0.9)['structure'] * n
+            for n in (4, 5, 6)]
+    for index, difference in ((4, sums[1] - sums[0]), (5, sums[2] - sums[1])):
+        eyes = [eye[index:index + 1].float() / 255 for eye in (left, right)]
+        mask = fixed_mask(index, H, W, 0.9)
+        with torch.no_grad():
+            alone = reconstruction_errors(model(*eyes, mask), model.backbone.normalise(eyes[0]),
+                                          mask)
+        assert difference == pytest.approx(alone['structure'].item(), rel=1e-4)
 
 
 def test_every_step_and_every_process_hides_anew(shared):
@@ -248,6 +258,16 @@ def free_port():
         return str(listener.getsockname()[1])
 
 
+def run_two(*command, out, **limits):
+    """Run two processes of one training; return their exit codes and their output."""
+    environment = {'MASTER_ADDR': '127.0.0.1', 'MASTER_PORT': free_port(), 'NODE_RANK': '0',
+                   'WORLD_SIZE': '2'}
+    ranks = [TrainingProcess('pretrain', *command, '--devices', 2, out=out, **limits,
+                             environment={**environment, 'LOCAL_RANK': str(rank)})
+             for rank in (0, 1)]
+    return [rank.wait(120) for rank in ranks], ranks[0].output()
+
+
 @pytest.fixture
 def one_step(shared):
     """A configuration of a single step on pairs from given weights."""
@@ -278,13 +298,8 @@ def test_two_processes_step_along_the_mean_of_their_gradients(one_step, tmp_path
     torch.nn.utils.clip_grad_norm_(model.parameters(), config.loop.clip)
     optimizer.step()
 
-    environment = {'MASTER_ADDR': '127.0.0.1', 'MASTER_PORT': free_port(), 'NODE_RANK': '0',
-                   'WORLD_SIZE': '2'}
-    ranks = [TrainingProcess('pretrain', '--config', one_step, '--devices', 2,
-                             out=tmp_path / 'run',
-                             environment={**environment, 'LOCAL_RANK': str(rank)})
-             for rank in (0, 1)]
-    assert [rank.wait(60) for rank in ranks] == [0, 0], ranks[0].output()
+    codes, output = run_two('--config', one_step, out=tmp_path / 'run')
+    assert codes == [0, 0], output
     state = load_state(tmp_path / 'run')
     moments = [item['exp_avg'] for item in state['optimizer']['state'].values()]
     for (name, parameter), moment in zip(model.named_parameters(), moments, strict=True):
@@ -298,6 +313,49 @@ def test_two_processes_step_along_the_mean_of_their_gradients(one_step, tmp_path
     assert (mean.abs() > 1e-6).float().mean() > 0.8
     assert torch.nn.functional.cosine_similarity(one, other, dim=0) < 0.9
     assert len(read_csv(tmp_path / 'run/validate.csv')) == 1
+
+
+def test_two_processes_end_together_on_a_full_disk(shared, pretrained, tmp_path):
+    folder = tmp_path / 'run'
+    shutil.copytree(pretrained, folder)
+    longer = tmp_path / 'longer.yaml'
+    values = yaml.safe_load((pretrained / 'config.yaml').read_text())
+    longer.write_text(yaml.safe_dump({**values, 'loop': {**values['loop'], 'steps': 9}}))
+    codes, output = run_two('--config', longer, '--cache', shared / 'cache', '--resume',
+                            out=folder, largest_file=1_000_000)
+    assert codes == [1, 0], output
+    assert output.count(f'svp pretrain: cannot write {folder}/last.pt: File too large; the '
+                        'previous one is kept\n') == 1
+    assert 'Traceback' not in output
+
+
+def test_an_unreadable_image_of_one_process_ends_both(one_step, tmp_path):
+    config = load_config(PretrainConfig, one_step)
+    pairs = tmp_path / 'pairs'
+    stream = replace(config.stream, batch=1, data=(DataSource(str(pairs)),))
+
+    def fails(rank):
+        try:
+            PairStream(stream, config.seed, rank=rank)[0]
+        except ValueError:
+            return True
+        return False
+
+    for index in range(6):  # one that the second process reads at once, and the first does not
+        broken = write_pairs(pairs) / 'left' / f'{index}.png'
+        broken.write_bytes(b'no image')
+        if fails(1) and not fails(0):
+            break
+    else:
+        pytest.fail('both processes read the same image first')
+    values = yaml.safe_load(one_step.read_text())
+    values['stream'].update(batch=1, data=[{'path': str(pairs)}])
+    path = tmp_path / 'broken.yaml'
+    path.write_text(yaml.safe_dump(values))
+    codes, output = run_two('--config', path, out=tmp_path / 'run')
+    assert codes == [2, 0], output
+    assert output.count('svp pretrain: ') == output.count(str(broken)) == 1
+    assert 'Traceback' not in output
 
 
 def test_two_machines_train_as_two_processes_of_one(one_step, tmp_path):
@@ -441,7 +499,7 @@ def test_weights_of_another_size_are_refused(pretrained, tmp_path, capsys):
     other = tmp_path / 'other.yaml'
     other.write_text(yaml.safe_dump({**own, 'size': 'small'}))
     assert run_cli('--config', other, '--resume', out=pretrained) == 2
-    assert 'was started with size nano, got small' in capsys.readouterr().err
+    assert f'{pretrained}: size was nano, now small; a resumed run' in capsys.readouterr().err
     start = str(pretrained / 'average.safetensors')
     other.write_text(yaml.safe_dump({**own, 'size': 'small', 'start': start}))
     assert run_cli('--config', other, out=tmp_path / 'run') == 2
@@ -452,7 +510,9 @@ def test_weights_of_another_size_are_refused(pretrained, tmp_path, capsys):
 
 @pytest.mark.parametrize('change, message', [
     ({'mode': 'mono'}, 'mode must be stereo or left_only, got mono'),
-    ({'mask_ratio': 1.0}, 'mask_ratio must lie between 0 and 1, got 1.0'),
+    ({'mask_ratio': 1.0}, 'mask_ratio 1.0 hides 192 of the 192 patches of a 256x192 image; at '),
+    ({'mask_ratio': 0.1, 'stream': {'height': 32, 'width': 32}},
+     'mask_ratio 0.1 hides 0 of the 4 patches of a 32x32 image; at least one has to be hidden'),
     ({'colours': 0.0, 'structure': 0.0}, 'none negative, one positive; got 0.0 and 0.0'),
     ({'validation_pairs': 1}, 'validation_pairs must be at least 2, got 1'),
     ({'stream': {'dato': []}}, 'stream: unknown key "dato"; known keys are height, width, batch')])
@@ -462,3 +522,37 @@ def test_wrong_settings_are_refused(tmp_path, capsys, change, message):
     error = capsys.readouterr().err
     assert message in error and error.count('\n') == 1
     assert not (tmp_path / 'run').exists()
+
+
+@pytest.mark.parametrize('arguments, message', [
+    ('--resume --mode left_only', '--resume without --config keeps the settings of the run; leave '
+                                  'out --mode'),
+    ('--resume --data a --held-out b', 'settings of the run; leave out --data and --held-out'),
+    ('--held-out b', 'sequences of --data can be held out, and there is none; leave out --held-o'),
+    ('--jobs 2', 'only --experiment proof needs labels and runs several trainings; leave out --j'),
+    ('--labelled a', 'runs several trainings; leave out --labelled'),
+    ('--experiment proof --mode stereo --resume', 'leave out --mode and --resume'),
+    ('--experiment proof --nodes 2', 'when it is started again; leave out --workers and --nodes'),
+    ('--experiment throughput --devices 2 --data a', 'of one process; leave out --devices')])
+def test_options_that_would_be_ignored_are_refused(tmp_path, capsys, arguments, message):
+    assert run_cli(*arguments.split(), out=tmp_path / 'run') == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count('\n') == 1
+    assert not (tmp_path / 'run').exists()
+
+
+def test_every_source_holds_out_the_sequences_that_it_has(tmp_path):
+    for path in ('one/a', 'one/b', 'two/b', 'two/c', 'two/d'):
+        write_pairs(tmp_path / path, 1)
+    data = [str(tmp_path / name) for name in ('one', 'two')]
+    found = sources_of(Namespace(data=data, held_out=['b', 'c']))
+    assert [source.path for source in found] == data
+    assert [source.held_out for source in found] == [('b',), ('b', 'c')]
+    stream = PairStream(PairStreamConfig(H, W, 2, tuple(found), world=0.0), 0)
+    assert [pair.sequence for pair in stream.validation] == ['b', 'b', 'c']
+    assert [[pair.sequence for pair in part] for part in stream.training] == [['a'], ['d']]
+    with pytest.raises(ValueError, match='^no sequence e, f to hold out; there are a, b, c, d$'):
+        sources_of(Namespace(data=data, held_out=['f', 'b', 'e']))
+    write_bag(tmp_path / 'drive')
+    data.append(str(tmp_path / 'drive'))
+    assert sources_of(Namespace(data=data, held_out=['c']))[2].held_out == ()

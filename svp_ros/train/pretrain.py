@@ -8,6 +8,7 @@ along the rows that say what to copy.
 import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 import logging
 from pathlib import Path
 import shlex
@@ -21,6 +22,8 @@ from torch.utils.data import Dataset
 
 from svp_ros.config import load_config
 from svp_ros.data.pair_stream import DataSource, PairStream, PairStreamConfig
+from svp_ros.data.pairs import find_pairs
+from svp_ros.data.rosbag2 import is_recording
 from svp_ros.data.stream import batches, make_generator
 from svp_ros.data.transforms import Batch
 from svp_ros.data.world import World
@@ -40,12 +43,13 @@ from svp_ros.model.build import (
 )
 from svp_ros.predictor import choose_device, find_model
 from svp_ros.train.loop import LoopConfig
-from svp_ros.train.masking import hide_patches, reconstruction_errors
+from svp_ros.train.masking import count_hidden, hide_patches, reconstruction_errors
 from svp_ros.train.runs import (
     add_run_options,
     check_precision,
     make_fabric,
     open_run,
+    refuse_options,
     settle_config,
 )
 
@@ -91,8 +95,7 @@ class PretrainConfig:
         check_precision(self.precision)
         if self.mode not in MODES:
             raise ValueError(f'mode must be {" or ".join(MODES)}, got {self.mode}')
-        if not 0 < self.mask_ratio < 1:
-            raise ValueError(f'mask_ratio must lie between 0 and 1, got {self.mask_ratio}')
+        count_hidden(self.stream.height, self.stream.width, self.mask_ratio)
         if min(self.colours, self.structure) < 0 or self.colours + self.structure == 0:
             raise ValueError('colours and structure are weights: none negative, one positive; got '
                              f'{self.colours} and {self.structure}')
@@ -192,7 +195,7 @@ def train(config: PretrainConfig, folder: Path, accelerator: str = 'auto', devic
     seed_everything(config.seed, verbose=False)
     network = get_size(config.size)
     model = build_reconstruction(network)
-    if config.start:
+    if config.start and not resume:
         count = load_start(model, network, find_model(config.start))
         log.info('starting from %d of %d tensors of %s', count, len(model.state_dict()),
                  config.start)
@@ -211,8 +214,47 @@ def train(config: PretrainConfig, folder: Path, accelerator: str = 'auto', devic
 
 
 def sources_of(arguments: argparse.Namespace) -> list[DataSource]:
-    """Data sources that the command line names."""
-    return [DataSource(path, held_out=tuple(arguments.held_out)) for path in arguments.data]
+    """Data sources that the command line names.
+
+    Raises:
+        FileNotFoundError: If a sequence is to be held out and a folder holds no pairs.
+        ValueError: If a sequence to be held out is in none of them.
+    """
+    if not arguments.held_out:
+        return [DataSource(path) for path in arguments.data]
+    # a recording is one sequence: if it were held out, nothing would be left for training
+    sequences = [set() if is_recording(Path(path)) else
+                 {pair.sequence for pair in find_pairs(path)} for path in arguments.data]
+    known = set().union(*sequences)
+    unknown = sorted(set(arguments.held_out) - known)
+    if unknown:
+        raise ValueError(f'no sequence {", ".join(unknown)} to hold out; there are '
+                         f'{", ".join(sorted(known)) or "none in recordings"}')
+    return [DataSource(path, held_out=tuple(x for x in arguments.held_out if x in names))
+            for path, names in zip(arguments.data, sequences)]
+
+
+def check_options(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
+    """Raise ValueError if an option would be ignored beside the others."""
+    refuse = partial(refuse_options, parser, arguments)
+    if arguments.show:
+        refuse('--show reads a run and does nothing else', 'config', 'resume', 'photographs',
+               'workers', 'devices', 'nodes', 'data', 'held_out', 'mode', 'experiment',
+               'labelled', 'jobs')
+    elif arguments.experiment == 'proof':
+        refuse('the proof trains both modes on one machine, and continues when it is started '
+               'again', 'mode', 'resume', 'workers', 'nodes')
+    elif arguments.experiment == 'throughput':
+        refuse('the throughput is that of some steps of one process', 'resume', 'devices',
+               'nodes', 'labelled', 'jobs')
+    else:
+        refuse('only --experiment proof needs labels and runs several trainings', 'labelled',
+               'jobs')
+    if not arguments.data:
+        refuse('sequences of --data can be held out, and there is none', 'held_out')
+    if arguments.resume and not arguments.config:
+        refuse('--resume without --config keeps the settings of the run', 'data', 'held_out',
+               'mode', 'photographs')
 
 
 def main(argv: Optional[list[str]] = None) -> int:
@@ -238,6 +280,7 @@ def main(argv: Optional[list[str]] = None) -> int:
                         'proof measures depth, see `svp evaluate disparity`')
     parser.add_argument('--jobs', type=int, default=1, help='trainings of the proof at a time')
     arguments = parser.parse_args(argv)
+    check_options(parser, arguments)
     if arguments.show:
         from svp_ros.eval.pretraining_report import show_run
         print(show_run(arguments.show, choose_device(arguments.accelerator), arguments.cache))
