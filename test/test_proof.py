@@ -13,6 +13,7 @@ from svp_ros.config import load_config, make_config
 from svp_ros.data.formats import write_image, write_pfm
 from svp_ros.data.pair_stream import DataSource
 from svp_ros.eval.pretraining_report import read_columns
+from svp_ros.eval.proof_report import read_curves
 from svp_ros.train.pretrain import main
 from svp_ros.train.proof import summarise
 from svp_ros.train.proof_runs import (
@@ -91,7 +92,8 @@ def test_fine_tunings_differ_in_start_budget_and_seed_only(tmp_path):
         tmp_path / 'world_left_only' / 'average.safetensors')
 
 
-def test_the_whole_proof_runs_and_what_is_finished_is_not_done_again(drives, tmp_path, capsys):
+def test_the_whole_proof_runs_and_what_is_finished_is_not_done_again(drives, tmp_path, capsys,
+                                                                     monkeypatch):
     out, path = tmp_path / 'proof', tmp_path / 'tiny.yaml'
     source = {'path': str(drives), 'tail': 0.2, 'held_out': ['second']}
     stream = {**TINY['pretrain']['stream'], 'data': [source]}
@@ -146,13 +148,21 @@ def test_the_whole_proof_runs_and_what_is_finished_is_not_done_again(drives, tmp
     curves = (out / 'curves.csv').read_text()
     assert 'world_left_only,2,world,colours,' in curves and 'real_stereo,1,data,' in curves
 
-    # another pre-training and a stale folder change nothing; other settings are refused
-    finished = (out / 'world_stereo' / 'last.pt').stat().st_mtime_ns
+    # a stale folder is no part of it
     (out / 'old_stereo').mkdir()
     (out / 'old_stereo' / 'validate.csv').write_text('step,world_colours\n1,2\n')
+    assert {run for run, _ in read_curves(out, result['reconstruction'])} == set(own)
+
+    # again, nothing is trained; with other settings it is refused
+    def states():
+        return {path: path.stat().st_mtime_ns for path in out.glob('*/[los]*.*')}
+    trained = states()
+    monkeypatch.setattr('svp_ros.train.proof.proof_sets', lambda *_: {})
+    monkeypatch.setattr('svp_ros.train.proof.measure', lambda *_: {
+        key: result[key] for key in ('ratio', 'depth', 'gain')})
+    monkeypatch.setattr('svp_ros.train.proof.write_proof', lambda *_: None)
     assert cli_main(command) == 0
-    assert (out / 'world_stereo' / 'last.pt').stat().st_mtime_ns == finished
-    assert (out / 'curves.csv').read_text() == curves
+    assert len(trained) > 7 * 3 and states() == trained
     capsys.readouterr()
     path.write_text(yaml.safe_dump({**TINY, 'seeds': [0], 'pretrain': {
         **TINY['pretrain'], 'mask_ratio': 0.8}}))
@@ -245,11 +255,9 @@ def test_a_gpu_renders_for_the_pre_training_itself(device, tmp_path, monkeypatch
 
 
 def test_a_run_that_fails_is_named(tmp_path):
-    (tmp_path / 'broken').mkdir()
-    (tmp_path / 'broken' / 'last.pt').write_text('broken')
     runs = {'broken': make_config(ProofConfig, TINY).pretrain}
-    with pytest.raises(ChildProcessError, match='broken ended with 2: svp pretrain: nothing to'):
-        run_all(runs, ['pretrain'], tmp_path, 1)
+    with pytest.raises(ChildProcessError, match='/broken ended with 2: svp.*nonsense'):
+        run_all(runs, ['nonsense'], tmp_path, 1)
 
 
 def test_wrong_settings_are_refused():
