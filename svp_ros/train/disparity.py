@@ -15,7 +15,7 @@ from torch import Tensor
 from svp_ros.config import load_config
 from svp_ros.data.formats import write_image
 from svp_ros.data.labelled import find_scenes, Scene
-from svp_ros.data.stream import batches, StreamConfig, WorldStream
+from svp_ros.data.stream import batches, StreamConfig, VALIDATION_SEED, WorldStream
 from svp_ros.data.world import StereoSample, World
 from svp_ros.eval.disparity import evaluate_scenes
 from svp_ros.eval.metrics import DisparityScore
@@ -41,7 +41,6 @@ from svp_ros.train.runs import (
 
 log = logging.getLogger(__name__)
 
-VALIDATION_SEED = 2 ** 31  # training draws smaller ones
 PAIRS_PER_VALIDATION_BATCH = 4
 
 
