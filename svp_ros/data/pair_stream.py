@@ -20,7 +20,7 @@ from svp_ros.data.bags import unpack_recording
 from svp_ros.data.pairs import find_pairs, Pair, split_pairs
 from svp_ros.data.rendered import IMAGES, PAIRS_PER_RENDER, RenderedPairs
 from svp_ros.data.rosbag2 import is_recording
-from svp_ros.data.stream import make_generator, stored_indices
+from svp_ros.data.stream import check_crop, make_generator, stored_indices
 from svp_ros.data.transforms import AugmentConfig, Batch, erase, flip, misalign, recolour
 from svp_ros.data.world import WorldConfig
 
@@ -112,10 +112,7 @@ class PairStreamConfig:
     augment: MildAugmentConfig = field(default_factory=MildAugmentConfig)
 
     def __post_init__(self):
-        for name in ('height', 'width'):
-            if getattr(self, name) % 32 or getattr(self, name) <= 0:
-                raise ValueError(f'{name} must be a positive multiple of 32, got '
-                                 f'{getattr(self, name)}')
+        check_crop(self.height, self.width)
         if self.batch < 1 or self.stored_pairs < PAIRS_PER_RENDER:
             raise ValueError(f'batch must be at least 1 and stored_pairs at least '
                              f'{PAIRS_PER_RENDER}, got {self.batch} and {self.stored_pairs}')

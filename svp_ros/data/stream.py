@@ -49,13 +49,17 @@ class StreamConfig:
     augment: AugmentConfig = field(default_factory=AugmentConfig)
 
     def __post_init__(self):
-        for name in ('height', 'width'):
-            if getattr(self, name) % 32 or getattr(self, name) <= 0:
-                raise ValueError(f'{name} must be a positive multiple of 32, got '
-                                 f'{getattr(self, name)}')
+        check_crop(self.height, self.width)
         if self.batch < 1 or self.pairs < PAIRS_PER_RENDER:
             raise ValueError(f'batch must be at least 1 and pairs at least {PAIRS_PER_RENDER}, '
                              f'got {self.batch} and {self.pairs}')
+
+
+def check_crop(height: int, width: int) -> None:
+    """Raise ValueError unless the networks can take crops of this size."""
+    for name, value in (('height', height), ('width', width)):
+        if value % 32 or value <= 0:
+            raise ValueError(f'{name} must be a positive multiple of 32, got {value}')
 
 
 class WorldStream(Dataset):

@@ -3,7 +3,6 @@
 import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-import logging
 from pathlib import Path
 from typing import Optional
 
@@ -22,12 +21,11 @@ from svp_ros.eval.metrics import DisparityScore
 from svp_ros.model.build import (
     build_model,
     get_size,
-    load_start,
     NetworkConfig,
     save_checkpoint,
 )
 from svp_ros.pictures import colour_disparity
-from svp_ros.predictor import find_model, StereoPredictor
+from svp_ros.predictor import StereoPredictor
 from svp_ros.train.loop import LoopConfig
 from svp_ros.train.losses import disparity_losses
 from svp_ros.train.runs import (
@@ -37,9 +35,8 @@ from svp_ros.train.runs import (
     open_run,
     refuse_options,
     settle_config,
+    start_network,
 )
-
-log = logging.getLogger(__name__)
 
 PAIRS_PER_VALIDATION_BATCH = 4
 
@@ -139,24 +136,6 @@ def losses_of_batch(model: torch.nn.Module, batch: dict[str, Tensor]) -> dict[st
     return disparity_losses(output, batch['disparity'], batch['valid'], batch['occluded'])
 
 
-def start_network(config: DisparityTraining,
-                  resume: bool) -> tuple[torch.nn.Module, NetworkConfig]:
-    """Fresh weights, or those of the checkpoint that the experiment starts from.
-
-    A resumed run has its own and no longer needs that checkpoint.
-
-    Raises:
-        ValueError: If the start is a network of another size.
-    """
-    network = get_size(config.size)
-    model = build_model(network)
-    if config.start and not resume:
-        path = find_model(config.start)
-        count = load_start(model, network, path)
-        log.info('starting from %d of %d tensors of %s', count, len(model.state_dict()), path)
-    return model, network
-
-
 def main(argv: Optional[list[str]] = None) -> int:
     """Entry point of `svp finetune disparity`."""
     parser = argparse.ArgumentParser(
@@ -181,7 +160,7 @@ def main(argv: Optional[list[str]] = None) -> int:
     fabric = make_fabric(arguments.accelerator, arguments.devices, config.precision, folder,
                          arguments.nodes)
     seed_everything(config.seed, verbose=False)
-    model, network = start_network(config, arguments.resume)
+    model, network = start_network(build_model, config, arguments.resume)
     run = open_run(model, config.loop, folder, fabric, config, arguments.resume)
 
     on_gpu = fabric.device.type == 'cuda' and arguments.cache is None

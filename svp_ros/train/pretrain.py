@@ -9,7 +9,6 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-import logging
 from pathlib import Path
 import shlex
 import sys
@@ -36,12 +35,11 @@ from svp_ros.eval.reconstruction import (
 from svp_ros.model.build import (
     build_reconstruction,
     get_size,
-    load_start,
     NetworkConfig,
     RECONSTRUCTION,
     save_checkpoint,
 )
-from svp_ros.predictor import choose_device, find_model
+from svp_ros.predictor import choose_device
 from svp_ros.train.loop import LoopConfig
 from svp_ros.train.masking import count_hidden, hide_patches, reconstruction_errors
 from svp_ros.train.runs import (
@@ -51,9 +49,8 @@ from svp_ros.train.runs import (
     open_run,
     refuse_options,
     settle_config,
+    start_network,
 )
-
-log = logging.getLogger(__name__)
 
 MODES = ('stereo', 'left_only')
 EXPERIMENTS = ('proof', 'throughput')
@@ -193,12 +190,7 @@ def train(config: PretrainConfig, folder: Path, accelerator: str = 'auto', devic
     folder.mkdir(parents=True, exist_ok=True)
     fabric = make_fabric(accelerator, devices, config.precision, folder, nodes)
     seed_everything(config.seed, verbose=False)
-    network = get_size(config.size)
-    model = build_reconstruction(network)
-    if config.start and not resume:
-        count = load_start(model, network, find_model(config.start))
-        log.info('starting from %d of %d tensors of %s', count, len(model.state_dict()),
-                 config.start)
+    model, network = start_network(build_reconstruction, config, resume)
     on_gpu = fabric.device.type == 'cuda' and cache is None
     stream = PairStream(config.stream, config.seed, str(fabric.device) if on_gpu else 'cpu',
                         cache, fabric.global_rank, (cache or folder) / 'recordings')

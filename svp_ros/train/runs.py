@@ -1,8 +1,9 @@
 """What every training command shares: options, run folders, processes."""
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
+import logging
 from pathlib import Path
 import signal
 from typing import Any, TypeVar
@@ -15,8 +16,12 @@ import yaml
 
 from svp_ros.config import load_config
 from svp_ros.files import replace_file
+from svp_ros.model.build import get_size, load_start, NetworkConfig
+from svp_ros.predictor import find_model
 from svp_ros.provenance import find_commit
 from svp_ros.train.loop import LoopConfig, TrainingRun
+
+log = logging.getLogger(__name__)
 
 Config = TypeVar('Config')
 
@@ -152,6 +157,30 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}
     return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def start_network(build: Callable[[NetworkConfig], nn.Module], config: Any,
+                  resume: bool) -> tuple[nn.Module, NetworkConfig]:
+    """Fresh weights, or those of the checkpoint that the experiment starts from.
+
+    A resumed run has its own and no longer needs that checkpoint.
+
+    Args:
+        build: makes the network.
+        config: the experiment, with `size` and `start`.
+        resume: whether the run is resumed.
+
+    Raises:
+        FileNotFoundError: If there is no such checkpoint.
+        ValueError: If the start is a network of another size.
+    """
+    network = get_size(config.size)
+    model = build(network)
+    if config.start and not resume:
+        path = find_model(config.start)
+        count = load_start(model, network, path)
+        log.info('starting from %d of %d tensors of %s', count, len(model.state_dict()), path)
+    return model, network
 
 
 def check_precision(precision: str) -> None:
