@@ -16,7 +16,7 @@ from svp_ros.model.build import (
     SIZES,
 )
 from svp_ros.model.cross_attention import DisparityAttention, width_attention
-from svp_ros.model.heads import spread_evidence
+from svp_ros.model.heads import spread_evidence, spread_lookups
 from svp_ros.model.layers import convex_upsample, enlarge, fill_in, gather_disparities
 from svp_ros.model.matching import (
     copy_matches,
@@ -230,6 +230,16 @@ def test_evidence_spreads_from_visible_cells_into_hidden_ones():
     assert difference.abs().sum(dim=(0, 3, 4)).count_nonzero() == 1
 
 
+def test_lookups_of_hidden_cells_come_from_visible_ones():
+    lookups = torch.randn(1, 9, 4, 6, generator=torch.Generator().manual_seed(0))
+    assert spread_lookups(lookups, None) is lookups
+    patch_mask = torch.tensor([[[False, True, True], [True, True, True]]])
+    spread = spread_lookups(lookups, patch_mask)
+    assert torch.equal(spread[..., :2, :2], lookups[..., :2, :2])
+    low, high = (f(lookups[..., :2, :2].flatten(2), -1) for f in (torch.amin, torch.amax))
+    assert (spread >= low[..., None, None]).all() and (spread <= high[..., None, None]).all()
+
+
 def test_what_lies_outside_the_right_image_is_no_evidence():
     """Perfect matches at disparity 3: hidden cells get them whole, next to the border too."""
     left = torch.randn(1, 64, 8, 24)
@@ -413,8 +423,8 @@ def test_pretrained_networks_are_kept_apart_from_disparity_networks(tmp_path, ti
         assert torch.equal(loaded(left, right, patch_mask).colours,
                            model(left, right, patch_mask).colours)
     assert config == TINY and not loaded.training
-    with pytest.raises(ValueError, match='pretrained.safetensors is a pre-trained network without '
-                                         'disparity; fine-tune it first: svp finetune disparity'):
+    with pytest.raises(ValueError, match='pretrained.safetensors is a pre-trained network, its '
+                                         'confidence is untrained; fine-tune it first: svp fine'):
         load_checkpoint(path)
     with pytest.raises(ValueError, match='pretrained.safetensors is a pre-trained network'):
         StereoPredictor.load(path, 'cpu')
@@ -422,24 +432,24 @@ def test_pretrained_networks_are_kept_apart_from_disparity_networks(tmp_path, ti
         load_reconstruction(tiny_model)
 
 
-def test_a_start_gives_backbone_and_matching_or_everything(tmp_path):
+@pytest.mark.parametrize('build, other', [(build_reconstruction, build_model),
+                                          (build_model, build_reconstruction),
+                                          (build_reconstruction, build_reconstruction)])
+def test_a_start_gives_all_that_both_networks_have(build, other, tmp_path):
     torch.manual_seed(0)
-    pretrained, path = build_reconstruction(TINY), tmp_path / 'pretrained.safetensors'
-    save_checkpoint(path, pretrained.state_dict(), TINY, half=False, kind=RECONSTRUCTION)
-    given = pretrained.state_dict()
-    shared = {name for name in given if name.startswith(('backbone.', 'head.matching.'))}
+    path = tmp_path / 'start.safetensors'
+    given = build(TINY).state_dict()
+    save_checkpoint(path, given, TINY, half=False)
 
-    model = build_model(TINY)
+    model = other(TINY)
     fresh = {name: x.clone() for name, x in model.state_dict().items()}
-    assert load_start(model, TINY, path) == len(shared)
+    assert load_start(model, TINY, path) == len(set(given) & set(fresh))
     for name, x in model.state_dict().items():
-        assert torch.equal(x, given[name] if name in shared else fresh[name]), name
-    assert set(fresh) - shared and any(not torch.equal(fresh[name], given[name])
-                                       for name in shared)
-
-    again = build_reconstruction(TINY)
-    assert load_start(again, TINY, path) == len(given)
-    assert all(torch.equal(x, given[name]) for name, x in again.state_dict().items())
+        assert torch.equal(x, given.get(name, fresh[name])), name
+    assert any(not torch.equal(fresh[name], x) for name, x in given.items() if name in fresh)
+    only_here = set(given) ^ set(fresh)
+    assert all(name.startswith('reconstruction.') for name in only_here)
+    assert bool(only_here) == (build is not other)
 
 
 def test_a_start_of_another_size_is_refused(tmp_path):

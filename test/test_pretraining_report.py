@@ -152,7 +152,7 @@ def test_the_report_says_what_the_run_folder_says(run, capsys):
                                           f'{own / other:.2f}']
     disparity = page.tables['Disparity without labels, pairs of the procedural world']
     assert [row[0] for row in disparity] == [
-        '', 'matching of this network', 'that of an untrained one', 'median of all disparities']
+        '', 'this network', 'an untrained one', 'median of all disparities']
     assert disparity[1][1:] == [f'{last["world_epe"][-1]:.2f} px',
                                 f'{last["world_bad_3"][-1]:.1f} %']
     settings = dict(page.tables[''])

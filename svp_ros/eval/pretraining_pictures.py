@@ -50,7 +50,7 @@ def reconstruction_rows(models: Mapping[str, tuple[ReconstructionNetwork, bool]]
 @torch.inference_mode()
 def disparity_rows(model: ReconstructionNetwork, pairs: FixedPairs,
                    indices: Sequence[int]) -> np.ndarray:
-    """Show the left image, the disparity that the matching has and, if it is known, the true one.
+    """Show the left image, the disparity of the network and, if it is known, the true one.
 
     Args:
         model: in eval mode; nothing is hidden from it.
@@ -75,8 +75,8 @@ def disparity_rows(model: ReconstructionNetwork, pairs: FixedPairs,
             rows.append([left, colour_disparity(truth, low, high), guess,
                          colour_error(np.abs(disparity - truth), LARGEST_ERROR)])
     if pairs.disparity is None:
-        return stack_pictures(['left', 'right', 'disparity of the matching'], rows)
-    return stack_pictures(['left', 'true disparity', 'disparity of the matching',
+        return stack_pictures(['left', 'right', 'disparity without labels'], rows)
+    return stack_pictures(['left', 'true disparity', 'disparity without labels',
                            f'error, 0 to {LARGEST_ERROR:.0f} px'], rows)
 
 

@@ -206,12 +206,12 @@ def _figures(run: PretrainingRun, sets: Mapping[str, FixedPairs],
         tables.append(table(f'Error of hidden pixels, {len(pairs.left)} {SOURCES[source]}', rows,
                             ('', *KINDS_OF_ERROR)))
     for source, scores in untaught.items():
-        matching = {name: last[f'{source}_{name}'] for name in ('epe', 'bad_3')}
+        own = {name: last[f'{source}_{name}'] for name in ('epe', 'bad_3')}
         tables.append(table(
             f'Disparity without labels, {SOURCES[source]}', [
                 (name, f'{score["epe"]:.2f} px', f'{score["bad_3"]:.1f} %') for name, score in (
-                    ('matching of this network', matching),
-                    ('that of an untrained one', scores['untrained']),
+                    ('this network', own),
+                    ('an untrained one', scores['untrained']),
                     ('median of all disparities', scores['constant']))],
             ('', 'EPE', 'bad-3')))
     notes.append(note(
@@ -253,8 +253,8 @@ def _curves(run: PretrainingRun, untaught: Mapping[str, dict]) -> list[str]:
                  f'Error of the {kind} of hidden pixels', f'Validation on {SOURCES[source]}, as '
                  'they are; training pairs are augmented and from all sources.')
         if source in untaught:
-            plot(f'{source}_epe', {'matching': (validate['step'], validate[f'{source}_epe'])},
-                 'EPE, pixels', 'Disparity read from the matching',
+            plot(f'{source}_epe', {'this network': (validate['step'], validate[f'{source}_epe'])},
+                 'EPE, pixels', 'Disparity, nothing hidden',
                  f'Error of the disparity of {SOURCES[source]}; no label was used in training.', {
                      'untrained network': untaught[source]['untrained']['epe'],
                      'median of all disparities': untaught[source]['constant']['epe']})
@@ -276,7 +276,7 @@ def _pictures(run: PretrainingRun, source: str, pairs: FixedPairs) -> list[str]:
         heading(f'Disparity: {SOURCES[source]}'),
         _picture(run, f'{source}_disparity.png',
                  disparity_rows(run.model, pairs, shown[:READ_OUTS]),
-                 'Read from the matching at 1/8, nothing hidden, blue far and red near, every row '
+                 'Nothing hidden, no label used, blue far and red near, every row '
                  'with its own range' + ('.' if known else '; there is no true disparity.')),
         heading(f'Where the rows look: {SOURCES[source]}'),
         _picture(run, f'{source}_attention.png',

@@ -70,7 +70,7 @@ def write_proof(out: Path, result: dict[str, Any], sets: dict[str, FixedPairs],
             shown = spread_indices(len(sets[key].left), PICTURES)
             parts.append(_picture(out, f'disparity_{key}',
                                   disparity_rows(stereo, sets[key], shown),
-                                  f'{SETS[key]}: disparity that the matching has'))
+                                  f'{SETS[key]}: disparity without labels'))
             parts.append(_picture(out, f'attention_{key}',
                                   attention_picture(stereo, sets[key], shown[0]),
                                   f'{SETS[key]}: where rows of the left image look'))
@@ -148,7 +148,7 @@ def _ratio_table(result: dict) -> str:
 def _depth_table(result: dict) -> str:
     rows = [(SETS[key], name.replace('_', ' '), f'{score["epe"]:.2f}', f'{score["bad_3"]:.1f}')
             for key, scores in result['depth'].items() for name, score in scores.items()]
-    return table("Disparity of the matching, pixels of the network's input (the crop)", rows,
+    return table("Disparity without labels, pixels of the network's input (the crop)", rows,
                  ('measured on', 'who', 'EPE px', 'bad-3 %'))
 
 

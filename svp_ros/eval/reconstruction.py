@@ -15,7 +15,6 @@ from svp_ros.data.pairs import Pair
 from svp_ros.data.stream import VALIDATION_SEED
 from svp_ros.data.world import World
 from svp_ros.eval.metrics import DisparityScore
-from svp_ros.model.layers import upsample
 from svp_ros.model.network import ReconstructionNetwork
 from svp_ros.train.masking import hide_patches, reconstruction_errors
 
@@ -98,8 +97,8 @@ def score_reconstruction(model: ReconstructionNetwork, pairs: FixedPairs, ratio:
     Returns:
         `colours` and `structure`, see `reconstruction_errors`; `other_colours` and
         `other_structure`, the same with the right image of another pair, if there is another.
-        With known disparity also `epe` and `bad_3` of the matching at 1/8, nothing hidden, in
-        pixels of the images.
+        With known disparity also `epe` and `bad_3` of the disparity, nothing hidden, in pixels
+        of the images.
     """
     device = model.backbone.mean.device
     N, _, H, W = pairs.left.shape
@@ -125,9 +124,8 @@ def score_reconstruction(model: ReconstructionNetwork, pairs: FixedPairs, ratio:
 
 
 def read_disparity(model: ReconstructionNetwork, left: Tensor, right: Tensor) -> Tensor:
-    """Disparity that the matching of a pre-trained network has, (B, 1, H, W) pixels.
+    """Disparity of a pre-trained network, (B, 1, H, W) pixels.
 
-    Nothing is hidden and no layer for it was trained with labels.
+    Nothing is hidden, and no layer was trained with labels.
     """
-    features = model.backbone(left, right)
-    return 8 * upsample(model.head.matching(features).disparity8, 8)
+    return model.head(model.backbone(left, right)).disparity

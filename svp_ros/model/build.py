@@ -92,24 +92,24 @@ def build_backbone(config: NetworkConfig) -> StereoBackbone:
                           config.attention_depth, config.decoder_depth)
 
 
-def build_matching(config: NetworkConfig) -> RowMatching:
-    """Row matching with fresh weights."""
-    return RowMatching(config.channels, config.cost_channels, config.match_groups,
-                       config.max_disparity)
+def build_head(config: NetworkConfig) -> DisparityHead:
+    """Disparity head with fresh weights."""
+    matching = RowMatching(config.channels, config.cost_channels, config.match_groups,
+                           config.max_disparity)
+    return DisparityHead(matching, config.channels, config.cost_channels, config.refine_channels)
 
 
 def build_model(config: NetworkConfig) -> DisparityNetwork:
     """Disparity network with fresh weights."""
     backbone = build_backbone(config)
     backbone.hidden_token.requires_grad_(False)  # only pre-training hides patches
-    return DisparityNetwork(backbone, DisparityHead(
-        build_matching(config), config.channels, config.cost_channels, config.refine_channels))
+    return DisparityNetwork(backbone, build_head(config))
 
 
 def build_reconstruction(config: NetworkConfig) -> ReconstructionNetwork:
     """Masked reconstruction network with fresh weights."""
-    return ReconstructionNetwork(build_backbone(config), ReconstructionHead(
-        build_matching(config), config.channels, config.cost_channels, config.refine_channels))
+    return ReconstructionNetwork(build_backbone(config), build_head(config), ReconstructionHead(
+        config.channels, config.cost_channels, config.refine_channels))
 
 
 def save_checkpoint(path: Union[str, Path], state: Mapping[str, Tensor], config: NetworkConfig,
@@ -161,7 +161,7 @@ def load_start(model: Module, config: NetworkConfig, path: Union[str, Path]) -> 
     """Copy into `model` what a checkpoint of the same size shares with it.
 
     That is everything if both are networks of one kind; between masked reconstruction and
-    disparity it is the backbone and the row matching.
+    disparity it is the backbone and the disparity head.
 
     Returns:
         Number of tensors that were copied.
@@ -189,8 +189,8 @@ def load_checkpoint(path: Union[str, Path]) -> tuple[DisparityNetwork, NetworkCo
     """
     state, config, notes = read_checkpoint(path)
     if notes.get('kind') == RECONSTRUCTION:
-        raise ValueError(f'{path} is a pre-trained network without disparity; fine-tune it first: '
-                         'svp finetune disparity with "start" in its config')
+        raise ValueError(f'{path} is a pre-trained network, its confidence is untrained; '
+                         'fine-tune it first: svp finetune disparity with "start" in its config')
     model = build_model(config)
     try:
         model.load_state_dict(state)

@@ -166,6 +166,13 @@ def spread_evidence(matches: Tensor, patch_mask: Optional[Tensor]) -> Tensor:
     return torch.where(inside, filled, matches)
 
 
+def spread_lookups(lookups: Tensor, patch_mask: Optional[Tensor]) -> Tensor:
+    """The same for the (B, offsets, h, w) similarities of `local_correlation`."""
+    if patch_mask is None:
+        return lookups
+    return fill_in(lookups, ~enlarge(patch_mask, lookups.shape[-1] // patch_mask.shape[-1]))
+
+
 class DisparityHead(nn.Module):
     """Coarse-to-fine disparity: match rows, refine at 1/8 and 1/4, upsample.
 
@@ -203,12 +210,14 @@ class DisparityHead(nn.Module):
         # 1/8 and 1/4: look around the current disparity and correct it
         lookups = local_correlation(self.lookup8(f.left_eighth), self.lookup8(f.right_eighth),
                                     matches.disparity8, RADIUS)
+        lookups = spread_lookups(lookups, f.patch_mask)
         evidence = self.refine8(torch.cat((matches.evidence, lookups, matches.disparity8), dim=1))
         disparity8 = F.relu(matches.disparity8 + self.residual8(evidence).float())
 
         start4 = upsample(disparity8) * 2
         lookups = local_correlation(
             self.lookup4(f.left_quarter), self.lookup4(f.right_quarter), start4, RADIUS)
+        lookups = spread_lookups(lookups, f.patch_mask)
         evidence = self.refine4(torch.cat(
             (upsample(self.reduce8(evidence)), f.left_quarter, lookups, start4), dim=1))
         residual, log_scale, no_match = self.residual4(evidence).float().chunk(3, dim=1)
@@ -236,35 +245,34 @@ class Reconstruction:
 
 
 class ReconstructionHead(nn.Module):
-    """Rebuild the left image: copy right features to where they match, then decode colours.
+    """Rebuild the left image: copy from the right one along the disparity, then decode colours.
 
-    Copying along the matching distributions is what makes hidden patches teach disparity.
+    Hidden patches teach every stage of the disparity, since each decides what is copied.
 
     Args:
-        matching: says which right pixels to copy.
         channels: backbone widths at 1/2, 1/4, 1/8 and 1/16.
         cost_channels: width at 1/8.
-        refine_channels: width at 1/4.
+        refine_channels: half the width at 1/4.
     """
 
-    def __init__(self, matching: RowMatching, channels: tuple[int, ...], cost_channels: int,
-                 refine_channels: int):
+    def __init__(self, channels: tuple[int, ...], cost_channels: int, refine_channels: int):
         super().__init__()
         _, quarter, eighth, tokens = channels
-        self.matching = matching
         self.context = nn.Conv2d(tokens, cost_channels, 1)
         # pointwise: a wider kernel would make up for wrong disparities
         self.merge8 = conv_bn_relu(cost_channels + 2 * eighth, cost_channels, kernel=1)
-        self.merge4 = conv_bn_relu(cost_channels + 2 * quarter, 2 * refine_channels, kernel=1)
+        self.merge4 = conv_bn_relu(cost_channels + 2 * quarter + 3 * 16, 2 * refine_channels,
+                                   kernel=1)
         self.images = nn.Conv2d(2 * refine_channels, 2 * 3 * 16, 1)
 
-    def forward(self, f: Features) -> Reconstruction:
-        matches = self.matching(f)
-        copied8 = copy_matches(f.right_eighth, matches.logits8.softmax(dim=1))
-        copied4 = sample_rows(f.right_quarter, upsample(matches.disparity8) * 2)
+    def forward(self, f: Features, right: Tensor, output: DisparityOutput) -> Reconstruction:
+        """Copy features and `right`, (B, 3, H, W) in normalised colours, along `output`."""
+        copied8 = copy_matches(f.right_eighth, output.match_logits[1].softmax(dim=1))
+        copied4 = sample_rows(f.right_quarter, output.stages[3])
+        copied = F.pixel_unshuffle(sample_rows(right, output.disparity), 4)
 
         x = upsample(self.context(tokens_to_map(f.left_decoded)))
         x = self.merge8(torch.cat((x, f.left_eighth, copied8), dim=1))
-        x = self.merge4(torch.cat((upsample(x), f.left_quarter, copied4), dim=1))
+        x = self.merge4(torch.cat((upsample(x), f.left_quarter, copied4, copied), dim=1))
         colours, structure = F.pixel_shuffle(self.images(x).float(), 4).chunk(2, dim=1)
         return Reconstruction(colours, structure)

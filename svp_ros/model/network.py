@@ -112,14 +112,18 @@ class DisparityNetwork(nn.Module):
 
 
 class ReconstructionNetwork(nn.Module):
-    """The same backbone + reconstruction head, for masked stereo pre-training."""
+    """The disparity network + reconstruction head, for masked stereo pre-training."""
 
-    def __init__(self, backbone: StereoBackbone, head: ReconstructionHead):
+    def __init__(self, backbone: StereoBackbone, head: DisparityHead,
+                 reconstruction: ReconstructionHead):
         super().__init__()
         self.backbone = backbone
         self.head = head
+        self.reconstruction = reconstruction
 
     def forward(self, left: Tensor, right: Tensor, patch_mask: Tensor,
                 left_only: bool = False) -> Reconstruction:
         """(B, 3, H, W) RGB pair and (B, H / 16, W / 16) mask -> the whole left image."""
-        return self.head(self.backbone(left, right, patch_mask, left_only))
+        features = self.backbone(left, right, patch_mask, left_only)
+        right = torch.zeros_like(right) if left_only else self.backbone.normalise(right)
+        return self.reconstruction(features, right, self.head(features))

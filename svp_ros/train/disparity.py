@@ -47,8 +47,8 @@ class DisparityTraining:
 
     Args:
         size: nano, small or base.
-        start: checkpoint (path or name in models/) whose weights are the start: all of a
-            disparity network's, backbone and row matching of a pre-trained one; None: fresh.
+        start: checkpoint (path or name in models/) of a disparity network, or of one that is
+            pre-trained, whose weights are the start; None: fresh weights.
         seed: seed of weights, world and augmentation.
         precision: 32-true or bf16-mixed.
         validation_pairs: fixed world pairs that every validation scores.

@@ -66,7 +66,8 @@ class PretrainConfig:
         start: checkpoint (path or name in models/) to start from; None: fresh weights.
         seed: seed of weights, data and masks.
         precision: 32-true or bf16-mixed.
-        mask_ratio: share of hidden 16-pixel patches.
+        mask_ratio: share of hidden 16-pixel patches in validation, and the largest in training.
+        least_mask_ratio: smallest in training; every batch draws its own between the two.
         colours: weight of the error of the colours.
         structure: weight of the error of the normalised patches.
         validation_pairs: fixed pairs of the world, and at most as many of the other data, that
@@ -81,6 +82,7 @@ class PretrainConfig:
     seed: int = 0
     precision: str = 'bf16-mixed'
     mask_ratio: float = 0.9
+    least_mask_ratio: float = 0.4
     colours: float = 0.3
     structure: float = 2.0
     validation_pairs: int = 64
@@ -92,7 +94,11 @@ class PretrainConfig:
         check_precision(self.precision)
         if self.mode not in MODES:
             raise ValueError(f'mode must be {" or ".join(MODES)}, got {self.mode}')
-        count_hidden(self.stream.height, self.stream.width, self.mask_ratio)
+        for ratio in (self.mask_ratio, self.least_mask_ratio):
+            count_hidden(self.stream.height, self.stream.width, ratio)
+        if self.least_mask_ratio > self.mask_ratio:
+            raise ValueError(f'least_mask_ratio {self.least_mask_ratio} must not be above '
+                             f'mask_ratio {self.mask_ratio}')
         if min(self.colours, self.structure) < 0 or self.colours + self.structure == 0:
             raise ValueError('colours and structure are weights: none negative, one positive; got '
                              f'{self.colours} and {self.structure}')
@@ -103,15 +109,16 @@ class PretrainConfig:
 class MaskedStream(Dataset):
     """Batches of pairs with the masks of the left images; `stream[step]` is always the same."""
 
-    def __init__(self, pairs: PairStream, ratio: float):
+    def __init__(self, pairs: PairStream, least_ratio: float, ratio: float):
         self.pairs = pairs
-        self.ratio = ratio
+        self.ratios = least_ratio, ratio
 
     def __getitem__(self, step: int) -> Batch:
         batch = self.pairs[step]
         B, _, H, W = batch['left'].shape
         generator = make_generator(self.pairs.seed, step, self.pairs.rank, 1)
-        mask = hide_patches(B, H, W, self.ratio, generator)
+        ratio = torch.empty(()).uniform_(*self.ratios, generator=generator).item()
+        mask = hide_patches(B, H, W, ratio, generator)
         return {**batch, 'patch_mask': mask.to(batch['left'].device)}
 
 
@@ -199,8 +206,9 @@ def train(config: PretrainConfig, folder: Path, accelerator: str = 'auto', devic
     if fabric.is_global_zero:
         sets = validation_sets(config, stream.validation)
         validate = Validation(config, network, folder, fabric.device, sets)
-    run.train(batches(MaskedStream(stream, config.mask_ratio), run.step, config.loop.steps,
-                      0 if on_gpu else workers), make_losses(config), validate)
+    masked = MaskedStream(stream, config.least_mask_ratio, config.mask_ratio)
+    run.train(batches(masked, run.step, config.loop.steps, 0 if on_gpu else workers),
+              make_losses(config), validate)
     if fabric.is_global_zero:
         print(f'trained {config.loop.steps} steps; weights: {folder / "average.safetensors"}')
 

@@ -1,10 +1,10 @@
 """`svp pretrain --experiment proof`: does the right image teach depth, and what is it worth?
 
 Pre-trains with both images and with the left one alone, on the world and on real pairs, measures
-what the matching knows without labels, and fine-tunes from every start with few and many labels.
-Every part is an ordinary run below the output folder: `svp pretrain` and `svp finetune disparity`
-with the config.yaml that lies there, and the same --cache, do the same. Finished parts are not
-done again.
+what that teaches about disparity without labels, and fine-tunes from every start with few and
+many labels. Every part is an ordinary run below the output folder: `svp pretrain` and
+`svp finetune disparity` with the config.yaml that lies there, and the same --cache, do the same.
+Finished parts are not done again.
 """
 
 import argparse
@@ -201,7 +201,7 @@ def summarise(result: dict) -> str:
     lines = [f'{source}, measured on {key}: colours {ratio["colours"]:.2f} and structure '
              f'{ratio["structure"]:.2f} of the error of left_only'
              for source, by_set in result['ratio'].items() for key, ratio in by_set.items()]
-    lines += [f'matching on {key}: ' + ', '.join(
+    lines += [f'disparity without labels on {key}: ' + ', '.join(
         f'{name} {score["epe"]:.2f} px / {score["bad_3"]:.1f} %' for name, score in scores.items())
         for key, scores in result['depth'].items()]
     lines += [f'{budget} labelled pairs: EPE {100 * gain["epe_of_stereo_against_none"]:.0f} % '

@@ -56,8 +56,8 @@ def measure_throughput(config: PretrainConfig, accelerator: str = 'auto',
         stream = PairStream(config.stream, config.seed, str(fabric.device) if on_gpu else 'cpu',
                             unpacked=(cache or folder) / 'recordings')
         run = TrainingRun(build_reconstruction(get_size(config.size)), config.loop, folder, fabric)
-        run.train(batches(MaskedStream(stream, config.mask_ratio), 0, total, workers),
-                  make_losses(config))
+        masked = MaskedStream(stream, config.least_mask_ratio, config.mask_ratio)
+        run.train(batches(masked, 0, total, workers), make_losses(config))
         with (folder / 'train.csv').open(newline='') as file:
             rows = list(csv.DictReader(file))[STARTING_STEPS:]
     waits, times = (1000 * np.array([float(row[name]) for row in rows])
