@@ -67,10 +67,10 @@ def test_kitti_png_is_disparity_times_256_and_zero_is_unknown(tmp_path):
 
 def test_disparity_refuses_pictures_other_formats_and_negative_values(tmp_path):
     write_image(tmp_path / 'a.png', np.zeros((3, 5), np.uint8))
-    with pytest.raises(ValueError, match='one-channel 16-bit PNG'):
+    with pytest.raises(ValueError, match='one-channel 16-bit image'):
         read_disparity(tmp_path / 'a.png')
-    with pytest.raises(ValueError, match='.pfm or KITTI 16-bit .png'):
-        read_disparity(tmp_path / 'a.npy')
+    with pytest.raises(ValueError, match='.pfm, KITTI 16-bit .png or .npy'):
+        read_disparity(tmp_path / 'a.txt')
     with pytest.raises(FileNotFoundError, match='no file .*b.pfm'):
         read_disparity(tmp_path / 'b.pfm')
     write_pfm(tmp_path / 'a.pfm', -VALUES)
@@ -126,7 +126,7 @@ def test_scenes_are_found_at_any_depth_and_unlabelled_ones_left_out(tmp_path, ca
 
 def test_folder_without_labelled_pairs_is_refused(tmp_path):
     write_scene(tmp_path / 'a', truth=None)
-    with pytest.raises(FileNotFoundError, match='1 pairs without truth'):
+    with pytest.raises(FileNotFoundError, match='1 pairs lack a file, such as a, which has no a/disp.pfm'):
         find_scenes(tmp_path)
     with pytest.raises(FileNotFoundError, match='no folder'):
         find_scenes(tmp_path / 'nowhere')

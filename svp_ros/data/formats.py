@@ -1,12 +1,13 @@
 """Images and disparity maps on disk; no sentinel values leave this file."""
 
 from pathlib import Path
-from typing import Union
+from typing import Optional, Union
 
 import cv2
 import numpy as np
 
 PathLike = Union[str, Path]
+KITTI_SCALE = 256
 
 
 def read_image(path: PathLike) -> np.ndarray:
@@ -77,34 +78,100 @@ def write_pfm(path: PathLike, values: np.ndarray) -> None:
 
 
 def read_disparity(path: PathLike) -> tuple[np.ndarray, np.ndarray]:
-    """Read ground-truth disparity from a PFM or a KITTI 16-bit PNG.
+    """Read ground-truth disparity from a PFM, a KITTI 16-bit PNG or a NumPy file.
 
-    In a PFM, values that are not finite are unknown, in a KITTI PNG zeros. A PFM zero is a
-    disparity (a point at infinity).
+    In a PFM, values that are not finite are unknown, in a KITTI PNG zeros, in a NumPy file both.
+    A PFM zero is a disparity (a point at infinity).
 
     Returns:
         (H, W) float32 disparity in pixels, 0 where unknown, and (H, W) bool, True where known.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is neither format, or a known disparity is negative.
+        ValueError: If it is none of these formats, or a known disparity is negative.
     """
     suffix = Path(path).suffix.lower()
+    if suffix == '.png':
+        return read_scaled_disparity(path, KITTI_SCALE, np.uint16)
     if suffix == '.pfm':
         disparity = read_pfm(path)
         valid = np.isfinite(disparity)
-    elif suffix == '.png':
-        raw = _decode(path, cv2.IMREAD_UNCHANGED)
-        if raw.dtype != np.uint16 or raw.ndim != 2:
-            raise ValueError(f'{path} must be a one-channel 16-bit PNG with disparity * 256, '
-                             f'got {raw.shape} {raw.dtype}')
-        disparity = raw.astype(np.float32) / 256.0
-        valid = raw > 0
+    elif suffix == '.npy':
+        disparity = _read_npy(path)
+        valid = np.isfinite(disparity) & (disparity != 0)
     else:
-        raise ValueError(f'{path}: disparity is read from .pfm or KITTI 16-bit .png files')
+        raise ValueError(f'{path}: disparity is read from .pfm, KITTI 16-bit .png or .npy files')
     if (disparity[valid] < 0).any():
         raise ValueError(f'{path} holds negative disparities; x_left - x_right must be >= 0')
     return np.where(valid, disparity, np.float32(0)), valid
+
+
+def read_scaled_disparity(path: PathLike, scale: float,
+                          dtype: Optional[type] = None) -> tuple[np.ndarray, np.ndarray]:
+    """Read disparity that a one-channel image holds as grey levels; 0 is unknown.
+
+    Args:
+        path: image file.
+        scale: grey levels per pixel of disparity.
+        dtype: np.uint8 or np.uint16, what the image must be; None takes both.
+
+    Returns, Raises:
+        Like `read_disparity`.
+    """
+    raw = read_grey(path, dtype)
+    return raw.astype(np.float32) / np.float32(scale), raw > 0
+
+
+def read_grey(path: PathLike, dtype: Optional[type] = None) -> np.ndarray:
+    """Read a one-channel image as it is, (H, W) uint8 or uint16; `dtype` says what it must be.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is not such an image.
+    """
+    raw = _decode(path, cv2.IMREAD_UNCHANGED)
+    if raw.ndim != 2 or dtype and raw.dtype != dtype:
+        bits = {np.uint8: '8-bit ', np.uint16: '16-bit '}.get(dtype, '')
+        raise ValueError(f'{path} must be a one-channel {bits}image, got {raw.shape} {raw.dtype}')
+    return raw
+
+
+def read_not_occluded(path: PathLike) -> np.ndarray:
+    """(H, W) bool, True where a picture of occlusions is black; raises like `read_grey`."""
+    return read_grey(path) == 0
+
+
+def read_named_numbers(path: PathLike, counts: dict[str, int]) -> list[list[float]]:
+    """Read lines "name: number number ..." of a calibration file.
+
+    Args:
+        path: text file; other lines do not matter.
+        counts: how many numbers each wanted name has.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If a name is missing or has other numbers.
+    """
+    lines = dict(line.partition(':')[::2] for line in _existing(path).read_text().splitlines())
+    values = []
+    for name, count in counts.items():
+        try:
+            values.append([float(number) for number in lines.get(name, '').split()])
+        except ValueError:
+            values.append([])
+        if len(values[-1]) != count:
+            raise ValueError(f'{path} must have a line "{name}:" with {count} numbers')
+    return values
+
+
+def _read_npy(path: PathLike) -> np.ndarray:
+    try:
+        values = np.load(_existing(path), allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise ValueError(f'{path} is not a NumPy array: {error}') from None
+    if values.ndim != 2 or not np.issubdtype(values.dtype, np.floating):
+        raise ValueError(f'{path} must be (H, W) floats, got {values.shape} {values.dtype}')
+    return values.astype(np.float32)
 
 
 def _existing(path: PathLike) -> Path:

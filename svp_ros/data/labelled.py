@@ -1,79 +1,83 @@
-"""Labelled stereo pairs in folders: [<set>/]<scene>/{left,right}.png|jpg and disp.pfm."""
+"""Labelled stereo pairs below a folder, in any of the layouts of `svp_ros.data.datasets`."""
 
-from dataclasses import dataclass
+from collections import Counter
 import logging
 from pathlib import Path
-from typing import Optional, Union
+from typing import Union
 
-import numpy as np
+from svp_ros.data.datasets import (
+    drivingstereo,
+    eth3d,
+    folder,
+    kitti,
+    middlebury,
+    sceneflow,
+    unrealstereo,
+    virtual_kitti,
+)
+from svp_ros.data.datasets.scene import Folders, list_folders, Scene
 
-from svp_ros.data.formats import read_disparity, read_image
+__all__ = ['find_scenes', 'LAYOUTS', 'Scene']
+
+LAYOUTS = {
+    'folder': folder, 'kitti': kitti, 'sceneflow': sceneflow, 'middlebury': middlebury,
+    'eth3d': eth3d, 'unrealstereo': unrealstereo, 'drivingstereo': drivingstereo,
+    'virtual_kitti': virtual_kitti}
+AUTO = 'auto'
 
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Scene:
-    """One rectified pair with ground truth; `name` is its folder below the root."""
+def find_scenes(root: Union[str, Path], layout: str = AUTO) -> list[Scene]:
+    """Find every pair with its ground truth at or below `root`, sorted by name.
 
-    name: str
-    left: Path
-    right: Path
-    truth: Path
+    Pairs that lack a file are left out and counted in a log message.
 
-    def load(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Read the scene.
-
-        Returns:
-            left and right (H, W, 3) uint8 RGB, disparity (H, W) float32 px, valid (H, W) bool.
-
-        Raises:
-            ValueError: If the images and the ground truth differ in size, one is unreadable, or
-                no disparity is known.
-        """
-        left, right = read_image(self.left), read_image(self.right)
-        disparity, valid = read_disparity(self.truth)
-        if not left.shape[:2] == right.shape[:2] == disparity.shape:
-            raise ValueError(f'{self.name}: left, right and ground truth must be of one size, got '
-                             f'{left.shape[:2]}, {right.shape[:2]} and {disparity.shape}')
-        if not valid.any():
-            raise ValueError(f'{self.name}: the ground truth has no known disparity')
-        return left, right, disparity, valid
-
-
-def find_scenes(root: Union[str, Path]) -> list[Scene]:
-    """Find every folder with a pair and its ground truth at or below `root`, sorted by name.
-
-    Folders with a pair alone are left out and counted in a log message.
+    Args:
+        root: folder of one or several data sets.
+        layout: a key of LAYOUTS; auto takes whatever is found.
 
     Raises:
         FileNotFoundError: If there is no such folder or no labelled pair in it.
+        ValueError: If the layout is unknown.
     """
     root = Path(root)
+    if layout not in (AUTO, *LAYOUTS):
+        raise ValueError(f'layout must be {AUTO} or one of {", ".join(LAYOUTS)}, got "{layout}"')
     if not root.is_dir():
         raise FileNotFoundError(f'no folder {root}')
-    scenes, unlabelled = [], []
-    for folder in sorted({path.parent for path in root.rglob('left.*')}):
-        left, right = _find_image(folder, 'left'), _find_image(folder, 'right')
-        if left is None or right is None:
-            continue
-        name = folder.relative_to(root).as_posix() if folder != root else folder.name
-        truth = folder / 'disp.pfm'
-        if truth.is_file():
-            scenes.append(Scene(name, left, right, truth))
-        else:
-            unlabelled.append(name)
+    folders = list_folders(root)
+    scenes, lacking = [], {}
+    for name in LAYOUTS if layout == AUTO else (layout,):
+        for scene in LAYOUTS[name].find(root, folders):
+            missing = next((path for path in (scene.left, scene.right, scene.truth)
+                            if path.name not in folders.get(path.parent, ())), None)
+            if missing:
+                lacking[scene.name] = missing.relative_to(root)
+            else:
+                scenes.append(scene)
     if not scenes:
-        raise FileNotFoundError(f'no labelled pair below {root}; expected folders with left.png, '
-                                f'right.png and disp.pfm ({len(unlabelled)} pairs without truth)')
-    if unlabelled:
-        logger.info('left out %d of %d pairs without disp.pfm: %s', len(unlabelled),
-                    len(unlabelled) + len(scenes), ', '.join(unlabelled))
-    return scenes
+        raise FileNotFoundError(_explain(root, layout, folders, lacking))
+    if lacking:
+        name, missing = min(lacking.items())
+        logger.info('left out %d of %d pairs, which lack a file: %s has no %s',
+                    len(lacking), len(lacking) + len(scenes), name, missing)
+    return sorted(scenes, key=lambda scene: scene.name)
 
 
-def _find_image(folder: Path, stem: str) -> Optional[Path]:
-    for suffix in ('.png', '.jpg', '.jpeg'):
-        if (folder / f'{stem}{suffix}').is_file():
-            return folder / f'{stem}{suffix}'
-    return None
+def _explain(root: Path, layout: str, folders: Folders, lacking: dict[str, Path]) -> str:
+    """Say in one sentence what is there and what would work."""
+    if lacking:
+        name, missing = min(lacking.items())
+        found = f'{len(lacking)} pairs lack a file, such as {name}, which has no {missing}'
+    elif not any(folders.values()):
+        found = 'it is empty'
+    else:
+        kinds = Counter(Path(name).suffix or 'other' for names in folders.values()
+                        for name in names)
+        example = min(path / name for path, names in folders.items() for name in names)
+        found = ('found ' + ', '.join(f'{count} {kind}' for kind, count in kinds.most_common(3))
+                 + f' files, such as {example.relative_to(root).as_posix()}')
+    names = LAYOUTS if layout == AUTO else (layout,)
+    expected = '; or '.join(f'{name}: {LAYOUTS[name].EXPECTED}' for name in names)
+    return f'no labelled pair below {root}: {found}; expected {expected}'
