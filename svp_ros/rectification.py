@@ -19,7 +19,8 @@ def wants_rectification(mode: str, topic: str, info) -> bool:
     So mode `auto` trusts the name: what has "rect" in its last part is rectified already.
     """
     if mode == 'auto':
-        return has_distortion(info) and 'rect' not in topic.rsplit('/', 1)[-1]
+        name = topic.removesuffix('/compressed').rsplit('/', 1)[-1]
+        return has_distortion(info) and 'rect' not in name
     return mode == 'on'
 
 
@@ -49,6 +50,8 @@ class Rectifier:
                              f'{" or ".join(map(str, COEFFICIENTS[model]))} coefficients, D has '
                              f'{len(info.d)}')
         k, r = np.reshape(info.k, (3, 3)), np.reshape(info.r, (3, 3))
+        if not all(np.isfinite(values).all() for values in (info.k, info.r, info.p, info.d)):
+            raise ValueError('K, D, R or P of camera_info holds NaN or infinity; recalibrate')
         if k[0, 0] <= 0 or not np.isclose(np.linalg.det(r), 1, atol=1e-3):
             raise ValueError('K or R of camera_info is not set; calibrate the stereo pair')
         p = np.reshape(info.p, (3, 4))[:, :3]

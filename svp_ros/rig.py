@@ -48,6 +48,11 @@ class StereoRig:
         """Whether the images are rectified here."""
         return self._rectifiers is not None
 
+    @property
+    def missing(self) -> list[str]:
+        """Sides of which no CameraInfo has come yet."""
+        return [side for side in ('left', 'right') if side not in self._infos]
+
     def update(self, side: str, info) -> None:
         """Cache the CameraInfo of 'left' or 'right'."""
         self._infos[side] = info
@@ -79,10 +84,10 @@ class StereoRig:
         return RectifiedPair(left, right, camera, inside)
 
     def _calibrate(self, width: int, height: int) -> None:
-        missing = [self._topics[f'{side}/camera_info'] for side in ('left', 'right')
-                   if side not in self._infos]
+        missing = [self._topics[f'{side}/camera_info'] for side in self.missing]
         if missing:
-            self.findings = (Finding(True, f'no camera_info on {" and ".join(missing)}'),)
+            self.findings = (Finding('no camera_info',
+                                     f'no camera_info on {" and ".join(missing)}', True),)
             raise ValueError(self.findings[0].text)
         left, right = self._infos['left'], self._infos['right']
         made_for = _fingerprint(left), _fingerprint(right), width, height
@@ -95,7 +100,8 @@ class StereoRig:
     def _rebuild(self, left, right, width: int, height: int) -> None:
         raw = [wants_rectification(self._rectify, self._topics[f'{side}/image_rect'], info)
                for side, info in (('left', left), ('right', right))]
-        calibration = calibrate(left, right, self._baseline_override, rectified=not any(raw))
+        calibration = calibrate(left, right, self._baseline_override, not any(raw),
+                                (width, height))
         self.findings, self.camera = calibration.findings, calibration.camera
         self._rectifiers = None
         if self.camera is None:
@@ -104,7 +110,7 @@ class StereoRig:
             if any(raw):
                 self._rectifiers = [Rectifier(info, width, height) for info in (left, right)]
         except ValueError as error:
-            self.findings += (Finding(True, str(error)),)
+            self.findings += (Finding('rectification', str(error), True),)
             self.camera = None
             return
         fitted = fit_to_image(self.camera, width, height)
