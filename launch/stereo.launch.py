@@ -52,6 +52,8 @@ PARAMETERS = [
     ('model', str, None, 'name in models/ or path of a checkpoint'),
     ('device', str, None, 'auto, cpu, cuda or cuda:N'),
     ('rectify', str, ['', 'auto', 'on', 'off'], 'rectify raw images in the node'),
+    ('image_transport', str, ['', 'raw', 'compressed'],
+     'raw images, or JPEG and PNG on <image topic>/compressed'),
     ('approximate_sync', bool, ['', *BOOLEAN], 'pair images with slightly different stamps'),
     ('approximate_sync_tolerance', float, None, 'largest difference of stamps, seconds'),
     ('output_resolution', str, ['', 'input', 'network'], 'size of the outputs'),

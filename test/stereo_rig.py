@@ -139,6 +139,7 @@ class Rig:
 
     def set_parameter(self, name, value):
         kind = {float: ('double_value', ParameterType.PARAMETER_DOUBLE),
+                bool: ('bool_value', ParameterType.PARAMETER_BOOL),
                 str: ('string_value', ParameterType.PARAMETER_STRING)}[type(value)]
         parameter = Parameter(name=name, value=ParameterValue(
             type=kind[1], **{kind[0]: value}))
@@ -155,18 +156,18 @@ class Rig:
         assert self.spin_until(lambda: self.diagnostics, 5)
         return self.read_diagnostic(name)
 
-    def diagnostic_while_sending(self, numbers, **keys):
-        """The second report about images while pairs come at 10 Hz: it covers a full second."""
-        reports = []
-        for number in numbers:
+    def diagnostic_while(self, send, text, name='images', timeout=30.0):
+        """The first report about `name` with `text` in it, while `send` is called at 10 Hz."""
+        got, deadline = [], time.monotonic() + timeout
+        while time.monotonic() < deadline:
             self.diagnostics = {}
-            self.send_pair(number, random_pair(), **keys)
+            send()
             self.spin_for(0.1)
             if self.diagnostics:
-                reports.append(self.read_diagnostic('images'))
-            if len(reports) == 2:
-                return reports[1]
-        raise AssertionError(f'no second report within {len(numbers)} pairs')
+                got.append(self.read_diagnostic(name))
+                if text in got[-1][1]:
+                    return got[-1]
+        raise AssertionError(f'"{text}" was not reported, but {[report[1] for report in got]}')
 
     def read_diagnostic(self, name):
         status = self.diagnostics[f'{self.namespace}/stereo_node: {name}']

@@ -12,15 +12,17 @@ from svp_ros.ros.diagnostics import (
     WARN,
 )
 from svp_ros.ros.sync import PairSynchronizer
+from svp_ros.ros.sync_doctor import Diagnosis
+from svp_ros.row_alignment import alignment_findings, RowAlignment
 
 TOPICS = {'left/image_rect': '/cam/left', 'right/image_rect': '/cam/right',
           'left/camera_info': '/cam/left/info', 'right/camera_info': '/cam/right/info'}
 MS = 1_000_000
 
 
-def image_message(sync, statistics=None, enabled=True):
+def image_message(sync, statistics=None, diagnosis=None, enabled=True):
     statistics = statistics or Statistics()
-    status = image_status(statistics.report(sync), TOPICS, sync, enabled)
+    status = image_status(statistics.report(sync), sync, diagnosis, enabled)
     return status.level, status.message, {item.key: item.value for item in status.values}
 
 
@@ -30,22 +32,34 @@ def feed(sync, offset, frames=8):
         sync.add('right', frame * 33 * MS + offset, None)
 
 
-def test_a_silent_camera_is_named():
-    sync = PairSynchronizer()
-    sync.add('left', 1, None)
-    assert image_message(sync)[:2] == (WARN, 'no images on /cam/right')
+@pytest.mark.parametrize('error, expected', [(False, WARN), (True, ERROR)])
+def test_a_diagnosis_comes_before_everything_but_a_pause(error, expected):
+    diagnosis = Diagnosis('one eye silent', 'no pair for 3 s', error)
+    level, text, values = image_message(PairSynchronizer(), diagnosis=diagnosis)
+    assert (level, text, values['cause']) == (expected, 'no pair for 3 s', 'one eye silent')
+    level, text, values = image_message(PairSynchronizer(), diagnosis=diagnosis, enabled=False)
+    assert level == OK and text.startswith('disabled') and values['cause'] == 'none'
 
 
-def test_stamps_that_never_meet_get_the_offset_and_the_parameter_to_set():
-    sync = PairSynchronizer()
-    feed(sync, 4 * MS)
-    level, text, values = image_message(sync)
-    assert level == ERROR
-    assert '4.00 ms' in text and 'approximate_sync' in text and '0.0040 s' in text
-    assert values['stamp offset (ms)'] == '4.000'
+def test_offsets_spread_and_a_tolerance_are_reported():
     sync = PairSynchronizer(tolerance=2 * MS)
+    values = image_message(sync)[2]
+    assert values['suggested approximate_sync_tolerance (s)'] == 'unknown'
     feed(sync, 4 * MS)
-    assert 'raise approximate_sync_tolerance' in image_message(sync)[1]
+    values = image_message(sync)[2]
+    assert values['stamp offset (ms)'] == '4.000'
+    assert values['spread of the stamp offset (ms)'] == '0.000'
+    assert values['suggested approximate_sync_tolerance (s)'] == '0.0050'
+    assert values['tolerance in use (s)'] == '0.002'
+
+
+def test_unpaired_images_are_counted_by_side():
+    sync, statistics = PairSynchronizer(queue_size=2), Statistics()
+    for stamp in range(5):
+        sync.add('right', stamp, None)
+    values = image_message(sync, statistics)[2]
+    assert (values['unpaired right in total'], values['unpaired left in total']) == ('3', '0')
+    assert float(values['unpaired right per second']) > 0
 
 
 def test_rates_count_since_the_last_report_and_totals_since_the_start():
@@ -53,11 +67,11 @@ def test_rates_count_since_the_last_report_and_totals_since_the_start():
     feed(sync, 0, frames=5)
     statistics.count_frame({'total': 10.0}, np.ones((2, 3)), np.ones((2, 3)))
     level, text, values = image_message(sync, statistics)
-    assert level == OK and 'pairs/s' in text
+    assert level == OK and 'pairs/s' in text and values['cause'] == 'none'
     assert (values['paired in total'], values['processed in total']) == ('5', '1')
     assert values['replaced in total'] == '4'
-    level, _, values = image_message(sync, statistics)
-    assert level == WARN and values['paired per second'] == '0.0'
+    _, _, values = image_message(sync, statistics)
+    assert values['paired per second'] == '0.0'
     assert values['paired in total'] == '5'
 
 
@@ -95,6 +109,16 @@ def test_calibration_status_starts_waiting_and_then_names_the_missing_topic():
     image = np.zeros((4, 6), np.uint8)
     with pytest.raises(ValueError, match='camera_info'):
         rig.rectified_pair(image, image)
-    status = calibration_status(rig)
+    status = calibration_status(rig, rig.findings)
     assert status.level == ERROR
     assert status.message == 'no camera_info on /cam/left/info and /cam/right/info'
+
+
+def test_each_finding_has_its_own_value_and_the_rows_their_numbers():
+    alignment = RowAlignment(offset=-2.5, error=2.6, negative=0.95, positive=0.0, matches=60)
+    status = calibration_status(StereoRig(TOPICS), alignment_findings(alignment), alignment)
+    values = {item.key: item.value for item in status.values}
+    assert status.level == WARN and len(values) == 6
+    assert '2.6 px' in values['vertical offset'] and 'swapped' in values['swapped eyes']
+    assert values['vertical offset (px)'] == '-2.50' and values['row error (px)'] == '2.60'
+    assert values['negative disparities (%)'] == '95' and values['matched points'] == '60'

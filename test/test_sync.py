@@ -1,6 +1,7 @@
 from threading import Thread
 import time
 
+import numpy as np
 import pytest
 
 from svp_ros.ros.sync import PairSynchronizer
@@ -40,14 +41,15 @@ def test_images_older_than_a_pair_are_counted_as_unpaired_or_late():
     sync = PairSynchronizer()
     feed(sync, ('left', 1), ('left', 2), ('right', 2), ('right', 1))
     assert sync.take(0) == ('left2', 'right2')
-    assert (sync.counts['unpaired'], sync.counts['late']) == (1, 1)
+    assert (sync.counts['unpaired left'], sync.counts['late']) == (1, 1)
+    assert sync.counts['unpaired right'] == 0
     assert (sync.counts['left'], sync.counts['right']) == (2, 2)
 
 
 def test_a_stream_without_partner_keeps_only_queue_size_images():
     sync = PairSynchronizer(queue_size=3)
     feed(sync, *(('left', stamp) for stamp in range(10)))
-    assert sync.counts['unpaired'] == 7
+    assert sync.counts['unpaired left'] == 7
     feed(sync, ('right', 5))
     assert sync.take(0) is None
     feed(sync, ('right', 7))
@@ -58,19 +60,33 @@ def test_approximate_mode_takes_the_nearest_within_tolerance():
     sync = PairSynchronizer(tolerance=10 * MS)
     feed(sync, ('left', 0), ('left', 33 * MS), ('right', 29 * MS))
     assert sync.take(0) == (f'left{33 * MS}', f'right{29 * MS}')
-    assert sync.offset == -4 * MS
+    assert sync.offsets().median == pytest.approx(-0.004)
     feed(sync, ('left', 66 * MS), ('right', 77 * MS))
     assert sync.take(0) is None
 
 
-@pytest.mark.parametrize('offset', [4 * MS, 5000 * MS])
-def test_the_offset_of_unpaired_streams_is_measured(offset):
-    sync = PairSynchronizer(queue_size=3)
+@pytest.mark.parametrize('queue_size', [3, 100])
+@pytest.mark.parametrize('offset', [4 * MS, -4 * MS, 5000 * MS])
+def test_the_offset_of_unpaired_streams_is_measured(offset, queue_size):
+    sync = PairSynchronizer(queue_size=queue_size)
+    assert sync.offsets() is None
     for frame in range(8):
         feed(sync, ('left', frame * 33 * MS), ('right', frame * 33 * MS + offset))
     assert sync.take(0) is None
-    assert sync.counts['unpaired'] > 0
-    assert abs(sync.offset - offset) <= 8 * 33 * MS * (offset > 1000 * MS)
+    assert sync.offsets().median == pytest.approx(offset / 1e9)
+
+
+def test_every_image_is_paired_late_unpaired_or_waiting():
+    sync = PairSynchronizer(queue_size=3)
+    generator = np.random.default_rng(0)
+    for stamp in generator.integers(0, 60, 500):
+        feed(sync, (('left', 'right')[generator.integers(2)], int(stamp) * MS))
+    feed(sync, ('left', 10**12), ('left', 0))  # the recording starts again
+    counts = sync.counts
+    assert counts['left'] + counts['right'] == 502
+    assert (2 * counts['paired'] + counts['late'] + counts['unpaired left']
+            + counts['unpaired right']) == 501  # the last one waits
+    assert sync.take(0) is None and counts['replaced'] == counts['paired']
 
 
 def test_stamps_that_jump_back_start_afresh():

@@ -5,35 +5,47 @@ Arrays go out through `array.array` and a memoryview, which rclpy takes without 
 
 from array import array
 import sys
+from typing import Union
 
 import cv2
 import numpy as np
-from sensor_msgs.msg import CameraInfo, Image, PointCloud2, PointField
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2, PointField
 from stereo_msgs.msg import DisparityImage
 
 from svp_ros.geometry import StereoCamera, unproject
-from svp_ros.image_messages import decode_image, ENCODINGS
+from svp_ros.image_messages import decode_compressed, decode_image, ENCODINGS
 
 
-def image_to_array(message: Image) -> np.ndarray:
-    """Convert a camera's Image to (H, W, 3) RGB or (H, W) grey, uint8.
+def image_to_array(message: Union[Image, CompressedImage]) -> np.ndarray:
+    """Convert a camera's Image or CompressedImage to (H, W, 3) RGB or (H, W) grey, uint8.
 
     What `decode_image` does not know goes to cv_bridge, where that is installed.
 
     Raises:
         ValueError: If the message is empty or inconsistent, or its encoding is not known.
     """
+    if isinstance(message, CompressedImage):
+        return decode_compressed(message)
     if message.encoding in ENCODINGS and message.encoding != '32FC1':
         return decode_image(message)
     try:
         from cv_bridge import CvBridge, CvBridgeError
     except ImportError:
-        raise ValueError(f'encoding "{message.encoding}" is not known; publish one of '
-                         f'{", ".join(ENCODINGS)}, or install cv_bridge') from None
+        known = ', '.join(name for name in ENCODINGS if name != '32FC1')
+        raise ValueError(f'encoding "{message.encoding}" is not known; publish one of {known}, '
+                         'or install cv_bridge') from None
     try:
         return CvBridge().imgmsg_to_cv2(message, 'rgb8')
-    except CvBridgeError as error:
+    except (CvBridgeError, RuntimeError, TypeError, cv2.error) as error:
         raise ValueError(f'cv_bridge cannot convert "{message.encoding}": {error}') from error
+
+
+def same_channels(left: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Make both images grey if one is; grey against colour matches worse."""
+    if left.ndim == right.ndim:
+        return left, right
+    return tuple(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) if image.ndim == 3 else image
+                 for image in (left, right))
 
 
 def array_to_image(pixels: np.ndarray, encoding: str, header) -> Image:

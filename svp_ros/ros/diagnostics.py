@@ -8,6 +8,8 @@ from time import monotonic
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 import numpy as np
 
+RATES = ('left', 'right', 'paired', 'unpaired left', 'unpaired right', 'late', 'replaced',
+         'processed')
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 
 
@@ -63,55 +65,67 @@ class Statistics:
                     'latencies': latencies, 'quality': dict(self._quality), 'problem': problem}
 
 
-def image_status(report: dict, topics: dict[str, str], sync, enabled: bool) -> DiagnosticStatus:
+def image_status(report: dict, sync, diagnosis, enabled: bool) -> DiagnosticStatus:
     """Say whether images come, pair and get through, and what to do when they do not.
 
     Args:
         report: from `Statistics.report`.
-        topics: resolved names by 'left/image_rect', 'right/image_rect', ...
         sync: the PairSynchronizer.
+        diagnosis: why no pair comes, from `sync_doctor.diagnose`, or None.
         enabled: whether the node processes pairs at all.
     """
     recent, totals = report['recent'], report['totals']
-    offset_ms = None if sync.offset is None else sync.offset / 1e6
-    silent = [topics[f'{side}/image_rect'] for side in ('left', 'right') if not recent[side]]
     level, text = OK, f'{recent["processed"] / report["period"]:.1f} pairs/s'
     if not enabled:
         text = 'disabled; call ~/enable to start'
-    elif silent:
-        level, text = WARN, f'no images on {" and ".join(silent)}'
-    elif not recent['paired'] and recent['unpaired'] and offset_ms is not None:
-        advice = ('raise approximate_sync_tolerance' if sync.tolerance else
-                  'synchronise the cameras or set approximate_sync with a tolerance')
-        level, text = ERROR, (f'left and right images never pair: their stamps differ by '
-                              f'{abs(offset_ms):.2f} ms; {advice} above '
-                              f'{abs(offset_ms) / 1000:.4f} s')
+    elif diagnosis is not None:
+        level, text = ERROR if diagnosis.error else WARN, diagnosis.text
     elif recent['late'] > recent['paired']:
         level, text = WARN, 'most stamps do not increase; check the clock of the camera driver'
     elif report['problem']:
         level, text = WARN, report['problem']
     elif recent['skipped'] and not recent['processed']:
         text = 'idle: nobody subscribes to an output'
-    values = {f'{name} per second': f'{recent[name] / report["period"]:.1f}'
-              for name in ('left', 'right', 'paired', 'processed')}
-    values.update((f'{name} in total', totals[name]) for name in (
-        'left', 'right', 'paired', 'unpaired', 'late', 'replaced', 'skipped', 'dropped',
-        'processed'))
-    values['stamp offset (ms)'] = 'unknown' if offset_ms is None else f'{offset_ms:.3f}'
+    values = {f'{name} per second': f'{recent[name] / report["period"]:.1f}' for name in RATES}
+    values.update((f'{name} in total', totals[name]) for name in (*RATES, 'skipped', 'dropped'))
+    offsets = sync.offsets()
+    values['stamp offset (ms)'] = 'unknown' if offsets is None else f'{offsets.median * 1e3:.3f}'
+    values['spread of the stamp offset (ms)'] = (
+        'unknown' if offsets is None else f'{offsets.spread * 1e3:.3f}')
+    values['suggested approximate_sync_tolerance (s)'] = (
+        'unknown' if offsets is None else f'{offsets.suggested_tolerance:.4f}')
+    values['tolerance in use (s)'] = f'{sync.tolerance / 1e9:g}'
+    values['seconds since the last pair'] = f'{monotonic() - sync.last["pair"]:.1f}'
+    values['cause'] = diagnosis.cause if enabled and diagnosis else 'none'
     return _status('images', level, text, values)
 
 
-def calibration_status(rig) -> DiagnosticStatus:
-    """List the findings about CameraInfo, the worst first."""
-    findings = sorted(rig.findings, key=lambda finding: not finding.error)
+def calibration_status(rig, findings=(), alignment=None) -> DiagnosticStatus:
+    """List what there is to say about calibration, the worst first.
+
+    Args:
+        rig: the StereoRig.
+        findings: about its CameraInfo and its images.
+        alignment: RowAlignment of the latest images, if it is known.
+    """
+    findings = sorted(findings, key=lambda finding: not finding.error)
     level = OK if not findings else ERROR if findings[0].error else WARN
     text = '; '.join(finding.text for finding in findings) or (
         'calibrated' if rig.camera else 'waiting for images')
+    values = {finding.kind: finding.text for finding in findings}
     camera = rig.camera
-    values = {} if camera is None else {
-        'image size': f'{camera.width}x{camera.height}', 'fx (px)': f'{camera.fx:.3f}',
-        'baseline (m)': f'{camera.baseline:.6f}', 'cx_left - cx_right (px)': f'{camera.doffs:.3f}',
-        'rectified by this node': rig.rectifies}
+    if camera is not None:
+        values.update({
+            'image size': f'{camera.width}x{camera.height}', 'fx (px)': f'{camera.fx:.3f}',
+            'baseline (m)': f'{camera.baseline:.6f}',
+            'cx_left - cx_right (px)': f'{camera.doffs:.3f}',
+            'rectified by this node': rig.rectifies})
+    if alignment is not None:
+        values.update({
+            'row error (px)': f'{alignment.error:.2f}',
+            'vertical offset (px)': f'{alignment.offset:+.2f}',
+            'negative disparities (%)': f'{100 * alignment.negative:.0f}',
+            'matched points': alignment.matches})
     return _status('calibration', level, text, values)
 
 

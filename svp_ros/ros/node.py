@@ -10,7 +10,6 @@ from threading import Event, Thread
 from time import perf_counter
 import traceback
 
-import cv2
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
 import rclpy
@@ -20,7 +19,7 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile, QoSReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.signals import SignalHandlerOptions
-from sensor_msgs.msg import CameraInfo, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Float32
 from std_srvs.srv import SetBool
 import torch
@@ -28,9 +27,11 @@ import torch
 from svp_ros.predictor import StereoPredictor
 from svp_ros.rig import StereoRig
 from svp_ros.ros import box_messages, diagnostics, parameters
-from svp_ros.ros.conversions import image_to_array, nanoseconds
+from svp_ros.ros.conversions import image_to_array, nanoseconds, same_channels
 from svp_ros.ros.outputs import make_frame, Outputs
+from svp_ros.ros.pair_check import PairCheck
 from svp_ros.ros.sync import PairSynchronizer
+from svp_ros.ros.sync_watch import SyncWatch
 
 STAGES = 'preprocess', 'inference', 'postprocess', 'total', 'age'
 LOG_PERIOD_S = 5.0
@@ -49,21 +50,24 @@ class StereoNode(Node):
         self.predictor = StereoPredictor.load(
             settings.model, device=settings.device,
             network_size=(settings.network_height, settings.network_width))
-        self._sync = PairSynchronizer(
-            round(settings.approximate_sync_tolerance * 1e9) if settings.approximate_sync else 0,
-            settings.queue_size)
+        self._sync = PairSynchronizer(settings.tolerance, settings.queue_size)
         self._statistics = diagnostics.Statistics()
         self._outputs = Outputs(self)
-        self._topics = {}
+        self._inputs = {}
         for side in ('left', 'right'):
-            self._subscribe(Image, f'{side}/image_rect',
-                            lambda message, side=side: self._on_image(side, message))
-            self._subscribe(CameraInfo, f'{side}/camera_info',
+            self._subscribe_images(side)
+            self._subscribe(f'{side}/camera_info', CameraInfo, f'{side}/camera_info',
                             lambda message, side=side: self._rig.update(side, message))
+        topics = {key: subscription.topic_name for key, subscription in self._inputs.items()}
+        if topics['left/image_rect'] == topics['right/image_rect']:
+            raise ValueError(f'left/image_rect and right/image_rect are both '
+                             f'{topics["left/image_rect"]}; remap them to the two cameras')
         size = ((settings.network_width, settings.network_height)
                 if settings.output_resolution == 'network' else None)
-        self._rig = StereoRig(self._topics, settings.rectify, settings.baseline_override, size)
-        self._logged_findings = ()
+        self._rig = StereoRig(topics, settings.rectify, settings.baseline_override, size)
+        self._pair_check = PairCheck(self.get_logger())
+        self._watch = SyncWatch(self, self._sync, self._inputs)
+        self._logged_findings = set()
         self._debug = {stage: self.create_publisher(Float32, f'~/debug/{stage}_ms', 5)
                        for stage in STAGES}
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 5)
@@ -71,13 +75,12 @@ class StereoNode(Node):
                           clock=Clock(clock_type=ClockType.STEADY_TIME))
         self._enabled = True
         self.create_service(SetBool, '~/enable', self._on_enable)
-        self.failed = Event()
         self._worker = Thread(target=self._work, name='stereo_worker')
         self._worker.start()
         card = self.predictor.card
         self.get_logger().info(f'model {card["name"]} ({card["sha256"][:12]}) on '
                                f'{self.predictor.device}, waiting for '
-                               f'{", ".join(self._topics.values())}')
+                               f'{", ".join(topics.values())}')
         if box_messages.Detection3DArray is None:
             self.get_logger().info('vision_msgs is not installed: no topic detections_3d')
 
@@ -85,52 +88,67 @@ class StereoNode(Node):
         """End the worker thread; a frame in progress is finished first."""
         self._sync.close()
         self._worker.join()
+        self._pair_check.close()
 
-    def _subscribe(self, kind, topic, callback) -> None:
+    def _subscribe_images(self, side: str) -> None:
+        key = f'{side}/image_rect'
+        kind, topic = Image, key
+        if self.settings.image_transport == 'compressed':
+            kind, topic = CompressedImage, f'{self.resolve_topic_name(key)}/compressed'
+        self._subscribe(key, kind, topic, lambda message: self._on_image(side, message))
+
+    def _subscribe(self, key: str, kind, topic: str, callback) -> None:
         qos = QoSProfile(depth=self.settings.queue_size,
                          reliability=QoSReliabilityPolicy.BEST_EFFORT)
-        subscription = self.create_subscription(
+        self._inputs[key] = self.create_subscription(
             kind, topic, callback, qos,
             qos_overriding_options=QoSOverridingOptions.with_default_policies())
-        self._topics[topic] = subscription.topic_name
 
-    def _on_image(self, side: str, message: Image) -> None:
+    def _on_image(self, side: str, message) -> None:
         if self._enabled:
             self._sync.add(side, nanoseconds(message.header.stamp), message)
 
     def _on_parameters(self, changes) -> SetParametersResult:
         self.settings, result = parameters.change(self.settings, changes)
+        self._sync.tolerance = self.settings.tolerance
         return result
 
     def _on_enable(self, request, response):
         self._enabled = request.data
+        self._sync.restart_clocks()
         response.success = True
         response.message = 'processing pairs' if request.data else 'paused'
         return response
 
     def _work(self) -> None:
-        try:
-            while (pair := self._sync.take()) is not None:
+        while (pair := self._sync.take()) is not None:
+            try:
                 self._process(*pair)
-        except Exception:  # a dead worker must not look like a quiet camera
-            self.get_logger().fatal(f'the worker failed:\n{traceback.format_exc()}')
-            self.failed.set()
+            except ValueError as error:
+                self._statistics.count_bad_frame(str(error))
+                self.get_logger().warning(f'pair dropped: {error}',
+                                          throttle_duration_sec=LOG_PERIOD_S)
+            except Exception as error:  # one bad pair must not end the node, nor pass in silence
+                self._statistics.count_bad_frame(
+                    f'internal error, {type(error).__name__}: {error}')
+                self.get_logger().error(f'pair dropped:\n{traceback.format_exc()}',
+                                        throttle_duration_sec=LOG_PERIOD_S)
 
-    def _process(self, left: Image, right: Image) -> None:
-        if not self._outputs.wanted():
+    def _process(self, left, right) -> None:
+        wanted = self._outputs.wanted()
+        if not wanted:
             self._statistics.count('skipped')
-            return
+            if not self._pair_check.due():
+                return
         start = perf_counter()
         settings = self.settings
-        try:
-            pair = self._rig.rectified_pair(image_to_array(left), image_to_array(right))
-            self._log_findings()
-            converted = perf_counter()
-            result = self.predictor.predict(pair.left, pair.right, pair.camera)
-        except (ValueError, cv2.error) as error:
-            self._statistics.count_bad_frame(str(error))
-            self.get_logger().warning(f'pair dropped: {error}', throttle_duration_sec=LOG_PERIOD_S)
+        pair = self._rig.rectified_pair(image_to_array(left), image_to_array(right))
+        if self._pair_check.due():
+            self._pair_check.offer(pair.left, pair.right, pair.camera)
+        if not wanted:
             return
+        converted = perf_counter()
+        result = self.predictor.predict(*same_channels(pair.left, pair.right), pair.camera)
         predicted = perf_counter()
         frame = make_frame(left.header, pair, result, settings)
         self._outputs.publish(frame)
@@ -148,17 +166,26 @@ class StereoNode(Node):
             if publisher.get_subscription_count():
                 publisher.publish(Float32(data=latencies[stage]))
 
-    def _log_findings(self) -> None:
-        if self._rig.findings != self._logged_findings:
-            self._logged_findings = self._rig.findings
-            for finding in self._logged_findings:
+    def _findings(self) -> tuple:
+        silent = [f'{side}/camera_info' for side in self._rig.missing]
+        waiting = silent and self._rig.findings  # pairs came, so the infos are late
+        return (*self._rig.findings, *(self._watch.missing_infos(silent) if waiting else ()),
+                *self._pair_check.findings)
+
+    def _log_findings(self, findings: tuple) -> None:
+        for finding in findings:
+            if finding.kind not in self._logged_findings:
                 self.get_logger().warning(finding.text)
+        self._logged_findings = {finding.kind for finding in findings}
 
     def _publish_diagnostics(self) -> None:
         report = self._statistics.report(self._sync)
+        diagnosis = self._watch.check(report['recent']) if self._enabled else None
+        findings = self._findings()
+        self._log_findings(findings)
         statuses = [
-            diagnostics.image_status(report, self._topics, self._sync, self._enabled),
-            diagnostics.calibration_status(self._rig),
+            diagnostics.image_status(report, self._sync, diagnosis, self._enabled),
+            diagnostics.calibration_status(self._rig, findings, self._pair_check.alignment),
             diagnostics.network_status(report, self.predictor.card, self.predictor.device,
                                        self.settings.max_processing_time_ms)]
         self._diagnostics.publish(diagnostics.diagnostic_array(
@@ -167,7 +194,7 @@ class StereoNode(Node):
 
 
 def main(args=None) -> int:
-    """Run the node until SIGINT or SIGTERM; return 1 if it could not start or failed."""
+    """Run the node until SIGINT or SIGTERM; return 1 if it could not start."""
     stop = Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
@@ -185,14 +212,14 @@ def main(args=None) -> int:
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     try:
-        while not (stop.is_set() or node.failed.is_set()):
+        while not stop.is_set():
             executor.spin_once(timeout_sec=0.1)
     finally:
         node.stop()
         executor.shutdown()
         node.destroy_node()
         rclpy.try_shutdown()
-    return int(node.failed.is_set())
+    return 0
 
 
 if __name__ == '__main__':

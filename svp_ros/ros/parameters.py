@@ -45,11 +45,14 @@ class NodeSettings:
         'the image topic has no "rect" in its name', choices=('auto', 'on', 'off'))
     baseline_override: float = _parameter(
         0.0, 'baseline to use instead of CameraInfo, metres; 0 takes CameraInfo', 0.0, 5.0)
+    image_transport: str = _parameter(
+        'raw', 'raw takes sensor_msgs/Image, compressed takes JPEG and PNG on '
+        '<image topic>/compressed', choices=('raw', 'compressed'))
     approximate_sync: bool = _parameter(
-        False, 'pair images whose stamps differ by up to approximate_sync_tolerance')
+        False, 'pair images whose stamps differ by up to approximate_sync_tolerance', live=True)
     approximate_sync_tolerance: float = _parameter(
         0.01, 'largest stamp difference of a pair, seconds; keep it below half a frame period',
-        0.0, 1.0)
+        0.0, 1.0, live=True)
     queue_size: int = _parameter(
         5, 'images kept per side while waiting for their partner', 1, 1000)
     output_resolution: str = _parameter(
@@ -76,6 +79,11 @@ class NodeSettings:
         if self.min_depth >= self.max_depth:
             raise ValueError(f'min_depth must be below max_depth, got {self.min_depth} and '
                              f'{self.max_depth}')
+
+    @property
+    def tolerance(self) -> int:
+        """Largest stamp difference of a pair, nanoseconds; 0 without approximate_sync."""
+        return round(self.approximate_sync_tolerance * 1e9) if self.approximate_sync else 0
 
     def changed(self, values: dict[str, Any]) -> 'NodeSettings':
         """Return new settings with `values` in place of the present ones."""

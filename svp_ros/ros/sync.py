@@ -6,19 +6,24 @@ book-keeping only, never while a pair is processed.
 
 from collections import Counter, deque
 from threading import Condition
+from time import monotonic
 from typing import Any, Optional
 
+from svp_ros.ros.stamp_offsets import measure_offsets, StampOffsets
+
 TIME_JUMP = 1_000_000_000  # ns; stamps going back further than this mean a restarted recording
+HISTORY = 64  # stamps kept per side, to measure their offsets
 OPPOSITE = {'left': 'right', 'right': 'left'}
 
 
 class PairSynchronizer:
     """Pair two streams whose stamps agree, or nearly agree.
 
-    `counts` holds, of the images, those received (`left`, `right`), `unpaired` (no partner came)
-    and `late` (not newer than a pair already made); of the pairs, those `paired` and among them
-    `replaced` by a newer one before anybody took them. `offset` is the latest stamp difference
-    right - left, nanoseconds, of a pair or of an image and its nearest non-partner.
+    `counts` holds, of the images, those received (`left`, `right`), those whose partner never came
+    (`unpaired left`, `unpaired right`) and `late` ones (not newer than a pair already made); of
+    the pairs, those `paired` and among them `replaced` by a newer one before anybody took them.
+    `last` has the times (time.monotonic) of the last `left` and `right` image and `pair`, at first
+    that of the construction.
 
     Args:
         tolerance: largest stamp difference of a pair, nanoseconds; 0 asks for equal stamps. Keep
@@ -30,15 +35,18 @@ class PairSynchronizer:
         self.tolerance = tolerance
         self.queue_size = queue_size
         self.counts = Counter()
-        self.offset: Optional[int] = None
         self._condition = Condition()
         self._closed = False
+        self._pair = None
+        self._waiting = {'left': {}, 'right': {}}
         self._forget()
+        self.restart_clocks()
 
     def add(self, side: str, stamp: int, message: Any) -> None:
         """Store an image of `side` ('left' or 'right') with its stamp in nanoseconds."""
         with self._condition:
             self.counts[side] += 1
+            self.last[side] = monotonic()
             if stamp < self._newest[side] - TIME_JUMP:
                 self._forget()
             self._newest[side] = max(self._newest[side], stamp)
@@ -52,6 +60,7 @@ class PairSynchronizer:
                 self._complete({side: (stamp, message),
                                 OPPOSITE[side]: (partner, candidates.pop(partner))})
                 return
+            self.counts[f'unpaired {side}'] += stamp in self._waiting[side]
             self._waiting[side][stamp] = message
             if len(self._waiting[side]) > self.queue_size:
                 self._drop(side, min(self._waiting[side]))
@@ -70,28 +79,37 @@ class PairSynchronizer:
             self._closed = True
             self._condition.notify_all()
 
+    def restart_clocks(self) -> None:
+        """Set all times in `last` to now, as after a pause that was asked for."""
+        self.last = dict.fromkeys(('left', 'right', 'pair'), monotonic())
+
+    def offsets(self) -> Optional[StampOffsets]:
+        """Measure how far the latest stamps of both sides lie apart; None before both came."""
+        with self._condition:
+            stamps = [list(self._stamps[side]) for side in ('left', 'right')]
+        return measure_offsets(*stamps)
+
     def _forget(self) -> None:
+        self.counts['replaced'] += self._pair is not None
+        for side, waiting in self._waiting.items():
+            self.counts[f'unpaired {side}'] += len(waiting)
         self._pair = None
         self._newest = {'left': -1, 'right': -1}
         self._paired = {'left': -1, 'right': -1}
         self._waiting = {'left': {}, 'right': {}}
-        self._stamps = {side: deque(maxlen=2 * self.queue_size) for side in OPPOSITE}
+        self._stamps = {side: deque(maxlen=HISTORY) for side in OPPOSITE}
 
     def _complete(self, pair: dict[str, tuple[int, Any]]) -> None:
         self.counts['paired'] += 1
         self.counts['replaced'] += self._pair is not None
+        self.last['pair'] = monotonic()
         self._pair = pair['left'][1], pair['right'][1]
         for side, (stamp, _) in pair.items():
             self._paired[side] = stamp
             for older in [other for other in self._waiting[side] if other < stamp]:
                 self._drop(side, older)
-        self.offset = pair['right'][0] - pair['left'][0]
         self._condition.notify()
 
     def _drop(self, side: str, stamp: int) -> None:
         del self._waiting[side][stamp]
-        self.counts['unpaired'] += 1
-        others = self._stamps[OPPOSITE[side]]
-        if others:
-            nearest = min(others, key=lambda other: abs(other - stamp))
-            self.offset = nearest - stamp if side == 'left' else stamp - nearest
+        self.counts[f'unpaired {side}'] += 1

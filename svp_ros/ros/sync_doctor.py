@@ -1,0 +1,136 @@
+"""Why no pair comes: the most likely cause, from counts, stamps and what the graph says.
+
+Pure functions; the node asks once a second and shows the answer in its log and in /diagnostics.
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+import difflib
+from time import monotonic
+from typing import Optional
+
+from svp_ros.ros.connections import Connection
+from svp_ros.ros.sync import PairSynchronizer
+
+PATIENCE_S = 2.0  # without a pair, before anything is said
+LARGEST_TOLERANCE_S = 1.0  # what approximate_sync_tolerance takes
+IMAGES = {side: f'{side}/image_rect' for side in ('left', 'right')}
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """The most likely cause; `cause` is one or two stable words, `error` tells it is no pause."""
+
+    cause: str
+    text: str
+    error: bool = False
+
+
+def diagnose(sync: PairSynchronizer, recent: Counter, connections: dict[str, Connection],
+             clock_problem: str = '') -> Optional[Diagnosis]:
+    """Name the most likely reason why no pair has come for PATIENCE_S; None while pairs come.
+
+    Args:
+        sync: the pairing, with its counts and times.
+        recent: what it counted in the last second.
+        connections: from `look_up`, by 'left/image_rect' and 'right/image_rect'.
+        clock_problem: what is wrong with simulated time, empty if nothing is.
+    """
+    now = monotonic()
+    waited_s = now - sync.last['pair']
+    if waited_s < PATIENCE_S:
+        return Diagnosis('no clock', clock_problem) if clock_problem else None
+    silent = [IMAGES[side] for side in IMAGES if now - sync.last[side] >= PATIENCE_S]
+    found = (_wrong_types(connections, silent) or _qos(connections, silent)
+             or _silent(sync, connections, silent, now, clock_problem)
+             or _stamps(recent) or _offsets(sync, recent))
+    return Diagnosis(found.cause, f'no pair for {waited_s:.0f} s: {found.text}', found.error)
+
+
+def explain_silence(connection: Connection) -> str:
+    """Say why nothing may arrive on a topic."""
+    return (_wrong_type(connection) or connection.qos_problem or _no_publisher(connection)
+            or f'{" and ".join(connection.publishers)} has a publisher of {connection.topic} that '
+               'sends nothing; check that it runs and that its cable and bandwidth suffice')
+
+
+def _wrong_types(connections: dict[str, Connection], silent: list[str]) -> Optional[Diagnosis]:
+    texts = [text for key in silent if (text := _wrong_type(connections[key]))]
+    return Diagnosis('swapped topics', '; '.join(texts), True) if texts else None
+
+
+def _wrong_type(connection: Connection) -> str:
+    if not connection.others or connection.publishers:
+        return ''
+    text = (f'topics are swapped: {connection.topic} carries {" and ".join(connection.others)}, '
+            f'not {connection.kind}; ')
+    compressed = [kind.endswith('/CompressedImage')
+                  for kind in (connection.kind, *connection.others)]
+    if any(compressed):
+        return text + f'set image_transport:={"raw" if compressed[0] else "compressed"}'
+    return text + 'check the remappings of images and camera_info'
+
+
+def _qos(connections: dict[str, Connection], silent: list[str]) -> Optional[Diagnosis]:
+    texts = [connections[key].qos_problem for key in silent if connections[key].qos_problem]
+    return Diagnosis('incompatible QoS', '; '.join(texts), True) if texts else None
+
+
+def _silent(sync: PairSynchronizer, connections: dict[str, Connection], silent: list[str],
+            now: float, clock_problem: str) -> Optional[Diagnosis]:
+    if not silent:
+        return None
+    if len(silent) == 2:
+        if clock_problem:
+            return Diagnosis('no clock', clock_problem)
+        texts = [_no_publisher(connections[key]) for key in silent]
+        return Diagnosis('both eyes silent', '; '.join(filter(None, texts)) or '; '.join(
+            explain_silence(connections[key]) for key in silent))
+    (key,) = silent
+    (other,) = set(IMAGES.values()) - {key}
+    silence_s = now - sync.last[key.partition('/')[0]]
+    return Diagnosis('one eye silent', (
+        f'images come on {connections[other].topic}, but none on {connections[key].topic} for '
+        f'{silence_s:.0f} s: {explain_silence(connections[key])}'))
+
+
+def _no_publisher(connection: Connection) -> str:
+    if connection.publishers:
+        return ''
+    text = f'nobody publishes {connection.topic}'
+    near = difflib.get_close_matches(connection.topic, connection.candidates, 3, 0.3)
+    return f'{text}; there is {" and ".join(near)}: remap to it' if near else (
+        f'{text}, nor any other {connection.kind}: start the camera driver or the recording')
+
+
+def _stamps(recent: Counter) -> Optional[Diagnosis]:
+    if 2 * recent['late'] <= recent['left'] + recent['right']:
+        return None
+    return Diagnosis('stamps stand still', (
+        'the stamps of the images do not increase; check that the camera driver sets '
+        'header.stamp'), True)
+
+
+def _offsets(sync: PairSynchronizer, recent: Counter) -> Diagnosis:
+    offsets = sync.offsets()
+    if offsets is not None and abs(offsets.median) > LARGEST_TOLERANCE_S:
+        return Diagnosis('different clocks', (
+            f'the stamps of right images are {abs(offsets.median):.1f} s '
+            f'{"later" if offsets.median > 0 else "earlier"} than those of left ones: the cameras '
+            'have different clocks; synchronise them (PTP, NTP) or let one driver stamp both'),
+            True)
+    if offsets is None or offsets.largest <= sync.tolerance / 1e9:
+        return Diagnosis('images lost', (
+            f'images of both eyes come ({recent["left"]} left and {recent["right"]} right in the '
+            'last second) and their stamps would fit, but partners get lost on the way; take '
+            'config/fastdds.xml, reliable QoS or a larger queue_size'))
+    needed_s = offsets.suggested_tolerance
+    text = (f'stamps of left and right differ by {abs(offsets.median) * 1e3:.2f} ms (spread '
+            f'{offsets.spread * 1e3:.2f} ms), ')
+    text += (f'more than approximate_sync_tolerance ({sync.tolerance / 1e9:g} s): set '
+             if sync.tolerance else 'and approximate_sync is off: set approximate_sync:=true and ')
+    text += f'approximate_sync_tolerance:={needed_s:.4f}'
+    if offsets.period is not None and offsets.spread > offsets.period / 4:
+        text += ('; the cameras run freely, so moving things will get wrong depths: trigger them '
+                 'together')
+    return Diagnosis('offsets above the tolerance', text, True)
