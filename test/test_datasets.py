@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from svp_ros.data.formats import write_image, write_pfm
+from svp_ros.data.formats import write_pfm
 from svp_ros.data.labelled import find_scenes, LAYOUTS
 from svp_ros.geometry import disparity_to_depth
 

@@ -2,8 +2,17 @@ import numpy as np
 import pytest
 import torch
 
-from svp_ros.eval.metrics import bad, d1, DisparityScore, epe, Reliability
+from svp_ros.eval.metrics import (
+    bad,
+    d1,
+    DepthBandScore,
+    DisparityScore,
+    epe,
+    Reliability,
+    Sparsification,
+)
 from svp_ros.eval.sgbm import fill_holes, sgbm_disparity
+from svp_ros.geometry import StereoCamera
 
 # Errors 0, 1, 3, 3.5, 4, 10 px, and 100 px where there is no truth.
 TARGET = np.array([[10.0, 10.0, 10.0, 100.0], [10.0, 10.0, 50.0, 0.0]], np.float32)
@@ -100,3 +109,56 @@ def test_reliability_counts_by_confidence():
     assert (high['from'], high['to'], high['pixels']) == (0.95, 0.98, 3)
     assert high['right'] == pytest.approx(200 / 3)
     assert (top['to'], top['pixels'], top['right']) == (1.0, 1, 100.0)
+
+
+def test_merged_scores_equal_one_score_of_all():
+    together, first, second = (DisparityScore() for _ in range(3))
+    other = DISPARITY + 2, TARGET, ~VALID
+    for score, maps in ((together, (DISPARITY, TARGET, VALID)), (together, other),
+                        (first, (DISPARITY, TARGET, VALID)), (second, other)):
+        score.update(*maps)
+    first.merge(second)
+    first.merge(DisparityScore())
+    assert first.result() == together.result()
+
+
+def test_depth_bands_use_the_true_depth_and_the_offset_of_the_principal_points():
+    camera = StereoCamera(100, 100, 10, 5, 0.2, 4, 1, cx_right=6)  # Z = 20 / (d - 4)
+    score = DepthBandScore()
+    #                         5 m   5 m  infinity  1 m
+    target = np.array([[8.0, 8.0, 4.0, 24.0]], np.float32)
+    disparity = np.array([[8.2, 3.0, 9.0, 22.0]], np.float32)  # 4.76 m, beyond infinity, 1.11 m
+    score.update(disparity, target, np.array([[True, True, True, True]]), camera)
+    near, far = score.result()
+    assert (near['from_m'], near['to_m'], near['pixels'], near['epe']) == (0, 2, 1, 2)
+    assert near['depth_off'] == 100
+    assert (far['from_m'], far['to_m'], far['pixels'], far['depth_off']) == (5, 10, 2, 50)
+    assert far['epe'] == pytest.approx((0.2 + 5) / 2, abs=1e-6)
+    score.update(np.ones((1, 4)), np.full((1, 4), 4.1), np.ones((1, 4), bool), camera)
+    assert score.result()[-1]['from_m'] == 80 and score.result()[-1]['to_m'] is None
+
+
+def test_sparsification_drops_the_least_confident_first():
+    confidence = np.arange(1000, dtype=np.float32).reshape(20, 50) / 1000
+    error = np.where(confidence < 0.1, 4.0, 3.0)
+    curve = {point['dropped']: point['bad_3'] for point in dropping(confidence, error)}
+    assert curve[0] == 10 and curve[20] == 0
+    # Of the 100 bad ones 50 are left among 950.
+    assert curve[5] == pytest.approx(100 * 50 / 950, abs=0.2)
+    assert [point['bad_3'] for point in dropping(1 - confidence, error)] == pytest.approx(
+        [100 * 100 / kept for kept in (1000, 950, 900, 800, 700, 600, 500)])
+
+
+def test_sparsification_treats_equal_confidences_alike_and_tells_apart_the_highest():
+    error = np.array([4.0] * 10 + [0.0] * 30)
+    assert {point['bad_3'] for point in dropping(np.full(40, 1, np.float32), error)} == {25}
+    sure = np.array([0.9998] * 10 + [0.9999] * 30, np.float32)
+    assert dropping(sure, error)[-1]['bad_3'] == 0
+    with pytest.raises(ValueError, match='no pixel was added'):
+        Sparsification().result()
+
+
+def dropping(confidence, error):
+    score = Sparsification()
+    score.update(confidence, error)
+    return score.result()

@@ -6,9 +6,7 @@ calls invalid is scored by its own best guess.
 """
 
 import argparse
-from collections.abc import Callable, Iterable
-from html import escape
-import json
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 import sys
 from typing import Optional
@@ -18,11 +16,12 @@ from tqdm import tqdm
 
 from svp_ros.arguments import parse_arguments, parse_size
 from svp_ros.data.formats import write_image
-from svp_ros.data.labelled import find_scenes, Scene
-from svp_ros.eval.metrics import DisparityScore, Reliability
+from svp_ros.data.labelled import AUTO, find_scenes, LAYOUTS, Scene
+from svp_ros.eval.areas import left_right_difference, near_jumps
+from svp_ros.eval.disparity_report import format_text, make_picture, score_tables, write_report
+from svp_ros.eval.metrics import DepthBandScore, DisparityScore, Reliability, Sparsification
 from svp_ros.eval.sgbm import sgbm_disparity
-from svp_ros.pictures import colour_disparity, colour_error, join_pictures
-from svp_ros.predictor import CONFIDENT_WITHIN, StereoPredictor
+from svp_ros.predictor import CONFIDENT_WITHIN, NETWORK_SIZE, StereoPredictor, StereoResult
 from svp_ros.provenance import describe_device, find_commit
 
 METRICS = ('epe', 'bad_1', 'bad_2', 'bad_3', 'd1')
@@ -32,103 +31,152 @@ OnScene = Callable[[str, tuple, dict], None]
 
 
 def evaluate_scenes(predictor: StereoPredictor, scenes: Iterable[Scene], sgbm: bool = True,
-                    on_scene: Optional[OnScene] = None) -> dict:
+                    on_scene: Optional[OnScene] = None, left_right: bool = False) -> dict:
     """Score a predictor on labelled scenes.
 
     Args:
         predictor: the model to score.
         scenes: labelled pairs of any sizes.
-        sgbm: also score OpenCV's semi-global block matching, given the true largest disparity.
+        sgbm: also score OpenCV's semi-global block matching, given the search range that the data
+            set publishes or else the true largest disparity.
         on_scene: called after each scene with its name, arrays and disparities by method.
+        left_right: also match right to left with the same network and compare.
 
     Returns:
-        `scenes`: a list of {name, width, height, inference_ms, <method>: metrics}; `mean` (over
-        scenes) and `pooled` (over pixels): {<method>: metrics}. Methods are `model` and `sgbm`,
-        metrics those of `DisparityScore.result()`. `reliability`: pooled `Reliability.result()`,
-        right meaning an error below 3 px of the network's input, as the confidence does.
+        `scenes`: a list of {name, width, height, inference_ms, <method>: metrics, areas}; `mean`
+        (over scenes) and `pooled` (over pixels): {<method>: metrics}. Methods are `model` and
+        `sgbm`, metrics those of `DisparityScore.result()`. Beside them:
+        `sets`: by first folder of the names, {scenes, mean};
+        `areas`: {scenes, mean, pooled} of `non_occluded` pixels where the data set has a mask,
+        `edges` (see `near_jumps`) and `smooth` ones, the others;
+        `depth_bands`: by method, pooled `DepthBandScore.result()` of the calibrated scenes;
+        `reliability`: pooled `Reliability.result()`, right meaning an error below 3 px of the
+        network's input, as the confidence does; `sparsification`: {mean, pooled} of
+        `Sparsification.result()`; `left_right`: see `compare_eyes`; `inference_ms`: the median.
 
     Raises:
         ValueError: If there is no scene, or one is unreadable.
     """
-    rows, pooled, reliability = [], {}, Reliability()
+    rows, curves = [], []
+    pooled: dict[str, dict[str, DisparityScore]] = {}
+    bands: dict[str, DepthBandScore] = {}
+    reliability, sparsification, consistency = Reliability(), Sparsification(), DisparityScore()
     for scene in scenes:
         left, right, truth, valid = arrays = scene.load()
+        H, W = truth.shape
+        calibration = scene.load_calibration(H, W)
         result = predictor.predict(left, right)
         disparities = {'model': result.disparity_filled}
         if sgbm:
-            disparities['sgbm'] = sgbm_disparity(left, right, float(truth[valid].max()))
+            search = calibration and calibration.search_range or truth[valid].max()
+            disparities['sgbm'] = sgbm_disparity(left, right, float(search))
+        row = {'name': scene.name, 'width': W, 'height': H,
+               'inference_ms': result.timing['inference'], 'areas': {}}
+        for area, mask in find_areas(scene, truth, valid).items():
+            scores = pooled.setdefault(area, {})
+            target = row if area == 'all' else row['areas'].setdefault(area, {})
+            for method, disparity in disparities.items():
+                score = DisparityScore()
+                score.update(disparity, truth, mask)
+                target[method] = score.result()
+                scores.setdefault(method, DisparityScore()).merge(score)
+        if calibration:
+            for method, disparity in disparities.items():
+                bands.setdefault(method, DepthBandScore()).update(
+                    disparity, truth, valid, calibration.camera)
         error = np.abs(result.disparity_filled - truth)[valid]
-        reliability.update(
-            result.confidence[valid],
-            error * predictor.network_size[1] / left.shape[1] < CONFIDENT_WITHIN)
-        row = {'name': scene.name, 'width': left.shape[1], 'height': left.shape[0],
-               'inference_ms': result.timing['inference']}
-        for method, disparity in disparities.items():
-            score = DisparityScore()
-            score.update(disparity, truth, valid)
-            row[method] = score.result()
-            pooled.setdefault(method, DisparityScore()).update(disparity, truth, valid)
+        confidence = result.confidence[valid]
+        reliability.update(confidence, error * predictor.network_size[1] / W < CONFIDENT_WITHIN)
+        curve = Sparsification()
+        curve.update(confidence, error)
+        curves.append(curve.result())
+        sparsification.update(confidence, error)
+        if left_right:
+            score = compare_eyes(predictor, left, right, result)
+            row['left_right'] = _difference(score)
+            consistency.merge(score)
         rows.append(row)
         if on_scene:
             on_scene(scene.name, arrays, disparities)
     if not rows:
         raise ValueError('no scene to evaluate')
-    return {
+    scores = {
         'scenes': rows,
-        'mean': {method: {metric: float(np.mean([row[method][metric] for row in rows]))
-                          for metric in METRICS} for method in pooled},
-        'pooled': {method: score.result() for method, score in pooled.items()},
+        'mean': _mean(rows, pooled['all']),
+        'pooled': _results(pooled.pop('all')),
+        'sets': _by_set(rows, disparities),
+        'areas': {area: {'scenes': len(parts), 'mean': _mean(parts, methods),
+                         'pooled': _results(methods)}
+                  for area, methods in pooled.items()
+                  for parts in [[row['areas'][area] for row in rows if area in row['areas']]]},
+        'depth_bands': _results(bands),
         'reliability': reliability.result(),
+        'sparsification': {
+            'mean': [{'dropped': points[0]['dropped'],
+                      'bad_3': float(np.mean([point['bad_3'] for point in points]))}
+                     for points in zip(*curves)],
+            'pooled': sparsification.result()},
+        'inference_ms': float(np.median([row['inference_ms'] for row in rows])),
     }
+    if consistency.pixels:
+        scores['left_right'] = _difference(consistency)
+    return scores
 
 
-def make_picture(arrays: tuple, disparities: dict) -> np.ndarray:
-    """Show left image, ground truth, and each method with its error, as one uint8 RGB row."""
-    left, _, truth, valid = arrays
-    low, high = np.percentile(truth[valid], (1, 99))
-    pictures = [('left', left),
-                ('ground truth', colour_disparity(np.where(valid, truth, np.nan), low, high))]
-    for method, disparity in disparities.items():
-        error = np.where(valid, np.abs(disparity - truth), np.nan)
-        pictures += [(method, colour_disparity(disparity, low, high)),
-                     (f'{method} error, 0-10 px', colour_error(error))]
-    return join_pictures(pictures)
+def find_areas(scene: Scene, truth: np.ndarray, valid: np.ndarray) -> dict[str, np.ndarray]:
+    """Masks (H, W) bool of the scored pixels by name of the area; empty areas are left out."""
+    near = near_jumps(truth, valid)
+    areas = {'all': valid, 'edges': valid & near, 'smooth': valid & ~near}
+    visible = scene.load_visible(*valid.shape)
+    if visible is not None:
+        areas['non_occluded'] = valid & visible
+    return {name: mask for name, mask in areas.items() if mask.any()}
 
 
-def format_table(scores: dict) -> str:
-    """Lay out per-scene, mean and pooled scores as fixed-width text."""
-    methods = list(scores['mean'])
-    rows = [(row['name'], row) for row in scores['scenes']]
-    rows += [(f'mean of {len(rows)} scenes', scores['mean']), ('pooled pixels', scores['pooled'])]
-    width = max(len(name) for name, _ in rows)
-    lines = [' ' * width + ''.join(f'{method:>{8 * len(METRICS)}}' for method in methods),
-             ' ' * width + ''.join(f'{metric:>8}' for metric in METRICS) * len(methods)]
-    for name, row in rows:
-        lines.append(f'{name:{width}}' + ''.join(
-            f'{row[method][metric]:8.2f}' for method in methods for metric in METRICS))
-    return '\n'.join(lines)
+def compare_eyes(predictor: StereoPredictor, left: np.ndarray, right: np.ndarray,
+                 result: StereoResult) -> DisparityScore:
+    """Compare the disparity of the left image with that of the right from the same network.
+
+    A mirrored right image is the left image of a mirrored scene. Pixels count whose match is in
+    the right image and which the network declares visible there.
+
+    Returns:
+        Differences in pixels of the image.
+    """
+    mirrored = predictor.predict(*(np.ascontiguousarray(x[:, ::-1]) for x in (right, left)))
+    difference = left_right_difference(result.disparity_filled,
+                                       mirrored.disparity_filled[:, ::-1])
+    valid = np.isfinite(difference) & np.isfinite(result.disparity)
+    score = DisparityScore()
+    if valid.any():
+        score.update(difference, np.zeros_like(difference), valid)
+    return score
 
 
-def format_reliability(scores: dict) -> str:
-    """Lay out how often the disparity was right, by confidence."""
-    lines = [f'{row["from"]:.2f} to {row["to"]:.2f}  {row["right"]:5.1f} %  {row["pixels"]:9d}'
-             for row in scores['reliability']]
-    return '\n'.join(['confidence      right     pixels', *lines])
+def _difference(score: DisparityScore) -> Optional[dict]:
+    """Mean difference in pixels and percentages above 1 and 3 px; None without pixels."""
+    if not score.pixels:
+        return None
+    result = score.result()
+    return {'difference': result['epe'], 'above_1': result['bad_1'], 'above_3': result['bad_3'],
+            'pixels': result['pixels']}
 
 
-def write_report(folder: Path, report: dict) -> None:
-    """Write metrics.json and a page that shows the table above the pictures."""
-    (folder / 'metrics.json').write_text(json.dumps(report, indent=2) + '\n')
-    pictures = ''.join(f'<h3>{escape(row["name"])}</h3>\n<img src="{escape(row["picture"])}">\n'
-                       for row in report['scenes'])
-    (folder / 'report.html').write_text(
-        '<!DOCTYPE html>\n<meta charset="utf-8"><title>svp evaluate disparity</title>\n'
-        '<style>body {font-family: sans-serif} img {max-width: 100%}</style>\n'
-        f'<h1>Disparity of {escape(report["model"]["name"])}</h1>\n'
-        f'<pre>{escape(format_table(report))}\n\n{escape(format_reliability(report))}</pre>\n'
-        f'<p><code>{escape(report["command"])}</code>, '
-        f'commit {escape(report["commit"] or "unknown")}, {escape(report["device"])}</p>\n'
-        f'{pictures}')
+def _results(scores: dict) -> dict:
+    return {method: score.result() for method, score in scores.items()}
+
+
+def _mean(rows: Sequence[dict], methods: Iterable[str]) -> dict:
+    return {method: {metric: float(np.mean([row[method][metric] for row in rows]))
+                     for metric in METRICS} for method in methods}
+
+
+def _by_set(rows: Sequence[dict], methods: Iterable[str]) -> dict:
+    sets: dict[str, list[dict]] = {}
+    for row in rows:
+        sets.setdefault(row['name'].partition('/')[0], []).append(row)
+    return {name: {'scenes': len(part), 'mean': _mean(part, methods)}
+            for name, part in sets.items()}
 
 
 def describe_run(argv: list[str], predictor: StereoPredictor) -> dict:
@@ -143,34 +191,82 @@ def main(argv: Optional[list[str]] = None) -> int:
     parser = argparse.ArgumentParser(
         'svp evaluate disparity', description=__doc__.split('\n\n')[1])
     parser.add_argument('--data', type=Path, required=True,
-                        help='folder with [<set>/]<scene>/{left,right}.png|jpg and disp.pfm')
+                        help='folder of labelled data, such as [<set>/]<scene>/left.png, '
+                        'right.png and disp.pfm, or KITTI as it is downloaded')
+    parser.add_argument('--format', choices=(AUTO, *LAYOUTS), default=AUTO,
+                        help='layout of the folder (default: what is found)')
+    parser.add_argument('--limit', type=int, metavar='N',
+                        help='score only N pairs, evenly spread over those found')
     parser.add_argument('--model', default='nano',
                         help='name in models/ or a .safetensors file (default: %(default)s)')
     parser.add_argument('--device', default='auto',
                         help='auto, cpu, cuda or cuda:N (default: %(default)s)')
-    parser.add_argument('--network-size', type=parse_size, default='480x640', metavar='HxW',
-                        help='the images are resized to this (default: %(default)s)')
+    parser.add_argument('--network-size', type=parse_size, nargs='+', default=[NETWORK_SIZE],
+                        metavar='HxW', help='the images are resized to this; with several sizes '
+                        'the first is scored in full and all are compared (default: 480x640)')
     parser.add_argument('--no-sgbm', action='store_true', help='leave the baseline out')
+    parser.add_argument('--left-right', action='store_true',
+                        help='also compare with the disparity of the right image')
     parser.add_argument('--out', type=Path,
                         help='also write metrics.json, report.html and pictures into this folder')
+    parser.add_argument('--pictures', type=int, default=40, metavar='N',
+                        help='at most N pictures, evenly spread (default: %(default)s)')
     arguments = parse_arguments(parser, argv)
 
-    scenes = find_scenes(arguments.data)
-    predictor = StereoPredictor.load(arguments.model, arguments.device, arguments.network_size)
+    scenes = find_scenes(arguments.data, arguments.format)
+    if arguments.limit is not None:
+        scenes = _spread(scenes, arguments.limit)
+    predictors = [StereoPredictor.load(arguments.model, arguments.device, size)
+                  for size in arguments.network_size]
+    predictor = predictors[0]
+    shown = {scene.name for scene in _spread(scenes, arguments.pictures)}
     pictures = {}
 
     def write_picture(name: str, arrays: tuple, disparities: dict) -> None:
-        pictures[name] = name.replace('/', '_') + '.png'
-        write_image(arguments.out / pictures[name], make_picture(arrays, disparities))
+        if name in shown:
+            pictures[name] = name.replace('/', '_') + '.png'
+            write_image(arguments.out / pictures[name], make_picture(arrays, disparities))
 
     if arguments.out:
         arguments.out.mkdir(parents=True, exist_ok=True)
     scores = evaluate_scenes(predictor, tqdm(scenes, 'scoring', unit='pair'),
-                             not arguments.no_sgbm, write_picture if arguments.out else None)
-    print(format_table(scores), format_reliability(scores), sep='\n\n')
+                             not arguments.no_sgbm, write_picture if arguments.out else None,
+                             arguments.left_right)
+    if len(predictors) > 1:
+        scores['network_sizes'] = compare_sizes(predictors, scenes, scores)
+    print(format_text(score_tables(scores)))
     if arguments.out:
         for row in scores['scenes']:
-            row['picture'] = pictures[row['name']]
-        report = {**describe_run(argv, predictor), 'network_size': arguments.network_size}
+            if row['name'] in pictures:
+                row['picture'] = pictures[row['name']]
+        report = {**describe_run(argv, predictor), 'network_size': predictor.network_size}
         write_report(arguments.out, {**report, **scores})
     return 0
+
+
+def compare_sizes(predictors: Sequence[StereoPredictor], scenes: Sequence[Scene],
+                  first: dict) -> list[dict]:
+    """Accuracy and cost of one model by the size of the network's input.
+
+    Args:
+        predictors: of one model, with different network sizes.
+        scenes: what is scored.
+        first: scores of the first predictor, from `evaluate_scenes`.
+
+    Returns:
+        For each predictor {network_size, inference_ms, mean, pooled}.
+    """
+    table = []
+    for predictor in predictors:
+        size = predictor.network_size
+        scores = first if predictor is predictors[0] else evaluate_scenes(
+            predictor, tqdm(scenes, f'scoring at {size[0]}x{size[1]}', unit='pair'), sgbm=False)
+        table.append({'network_size': size, 'inference_ms': scores['inference_ms'],
+                      'mean': scores['mean']['model'], 'pooled': scores['pooled']['model']})
+    return table
+
+
+def _spread(scenes: Sequence[Scene], most: int) -> list[Scene]:
+    """At most `most` scenes, evenly spread."""
+    count = min(len(scenes), max(most, 0))
+    return [scenes[i * len(scenes) // count] for i in range(count)]

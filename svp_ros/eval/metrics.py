@@ -5,6 +5,10 @@ from typing import Union
 import numpy as np
 import torch
 
+from svp_ros.geometry import disparity_to_depth, StereoCamera
+
+DEPTH_BANDS = (0.0, 2.0, 5.0, 10.0, 20.0, 40.0, 80.0)
+
 Array = Union[np.ndarray, torch.Tensor]
 
 
@@ -58,6 +62,14 @@ class DisparityScore:
             self._bad[threshold] += int((error > threshold).sum())
         self._d1 += int(_is_d1_outlier(error, truth).sum())
 
+    def merge(self, other: 'DisparityScore') -> None:
+        """Add the pixels of another score."""
+        self.pixels += other.pixels
+        self._error_sum += other._error_sum
+        for threshold, count in other._bad.items():
+            self._bad[threshold] += count
+        self._d1 += other._d1
+
     def result(self) -> dict:
         """Return epe (px), bad_1, bad_2, bad_3, d1 (percent) and the number of pixels.
 
@@ -70,6 +82,80 @@ class DisparityScore:
         for threshold, count in self._bad.items():
             scores[f'bad_{threshold}'] = 100.0 * count / self.pixels
         return {**scores, 'd1': 100.0 * self._d1 / self.pixels, 'pixels': self.pixels}
+
+
+class DepthBandScore:
+    """Pool disparity errors by true depth in metres."""
+
+    off = 0.1  # share of the true depth beyond which a depth counts as wrong
+
+    def __init__(self):
+        self._scores = [DisparityScore() for _ in DEPTH_BANDS]
+        self._off = [0] * len(DEPTH_BANDS)
+
+    def update(self, disparity: np.ndarray, target: np.ndarray, valid: np.ndarray,
+               camera: StereoCamera) -> None:
+        """Add one (H, W) map; points at infinity do not count; raises like `epe`."""
+        truth, depth = (disparity_to_depth(x, camera) for x in (target, disparity))
+        with np.errstate(invalid='ignore'):
+            off = np.abs(depth - truth) > self.off * truth
+        for i, (low, high) in enumerate(zip(DEPTH_BANDS, (*DEPTH_BANDS[1:], np.inf))):
+            band = valid & (truth >= low) & (truth < high)
+            if band.any():
+                self._scores[i].update(disparity, target, band)
+                self._off[i] += int(off[band].sum())
+
+    def result(self) -> list[dict]:
+        """Return the scores of every band that has pixels, from near to far.
+
+        `from_m` and `to_m` (None: no end) in metres, what `DisparityScore` returns, and
+        `depth_off`: percentage of the depths that are wrong by more than 10 %.
+        """
+        return [{'from_m': low, 'to_m': high, **score.result(),
+                 'depth_off': 100.0 * off / score.pixels}
+                for low, high, score, off in zip(
+                    DEPTH_BANDS, (*DEPTH_BANDS[1:], None), self._scores, self._off)
+                if score.pixels]
+
+
+class Sparsification:
+    """Bad-3 of the pixels that are left when the least confident ones are dropped.
+
+    Confidences are counted in narrow bins, so that any number of images can be pooled; pixels of
+    one bin are dropped in random order, that is, in equal parts.
+    """
+
+    shares = (0, 5, 10, 20, 30, 40, 50)  # percent dropped
+    threshold = 3.0
+    _highest = 17.0  # -log(1 - confidence) of the largest float32 below 1
+    _bins = 3400
+
+    def __init__(self):
+        self._counts = np.zeros((self._bins, 2))  # pixels, bad ones
+
+    def update(self, confidence: np.ndarray, error: np.ndarray) -> None:
+        """Add confidences in [0, 1] and absolute errors in pixels of the image, any shape."""
+        with np.errstate(divide='ignore'):
+            level = -np.log1p(-confidence.ravel().astype(np.float64))
+        bin_ = np.minimum(level * (self._bins / self._highest), self._bins - 1).astype(np.int64)
+        self._counts[:, 0] += np.bincount(bin_, minlength=self._bins)
+        self._counts[:, 1] += np.bincount(bin_, error.ravel() > self.threshold, self._bins)
+
+    def result(self) -> list[dict]:
+        """Return `dropped` (percent) and `bad_3` (percent of the others) for every share.
+
+        Raises:
+            ValueError: If nothing was added.
+        """
+        pixels, bad_ones = np.cumsum(np.vstack([[0, 0], self._counts]), axis=0).T
+        if not pixels[-1]:
+            raise ValueError('no pixel was added; call update() first')
+        curve = []
+        for share in self.shares:
+            dropped = pixels[-1] * share / 100
+            left = bad_ones[-1] - np.interp(dropped, pixels, bad_ones)
+            curve.append({'dropped': share, 'bad_3': 100 * left / (pixels[-1] - dropped)})
+        return curve
 
 
 class Reliability:
