@@ -51,8 +51,9 @@ def measure_offsets(left: Iterable[int], right: Iterable[int]) -> Optional[Stamp
         nearest = np.where(dense[after] - inside < inside - dense[before], dense[after],
                            dense[before])
         offsets = nearest - inside
-        if period is not None and (np.abs(offsets) <= period / 2).any():
-            offsets = offsets[np.abs(offsets) <= period / 2]
+        reach = np.median(np.diff(dense)) / 2 if dense.size > 1 else np.inf
+        if (np.abs(offsets) <= reach).any():
+            offsets = offsets[np.abs(offsets) <= reach]
     else:
         offsets = dense[-1:] - sparse[-1:]
     offsets = (offsets if sparse is left else -offsets) / 1e9

@@ -5,6 +5,7 @@ book-keeping only, never while a pair is processed.
 """
 
 from collections import Counter, deque
+from statistics import median
 from threading import Condition
 from time import monotonic
 from typing import Any, Optional
@@ -12,7 +13,7 @@ from typing import Any, Optional
 from svp_ros.ros.stamp_offsets import measure_offsets, StampOffsets
 
 TIME_JUMP = 1_000_000_000  # ns; stamps going back further than this mean a restarted recording
-HISTORY = 64  # stamps kept per side, to measure their offsets
+HISTORY = 32  # stamps kept per side, to measure their offsets
 OPPOSITE = {'left': 'right', 'right': 'left'}
 
 
@@ -51,6 +52,7 @@ class PairSynchronizer:
                 self._forget()
             self._newest[side] = max(self._newest[side], stamp)
             self._stamps[side].append(stamp)
+            self._clock[side].append(stamp / 1e9 - self.last[side])
             if stamp <= self._paired[side]:
                 self.counts['late'] += 1
                 return
@@ -89,6 +91,15 @@ class PairSynchronizer:
             stamps = [list(self._stamps[side]) for side in ('left', 'right')]
         return measure_offsets(*stamps)
 
+    def lead(self) -> float:
+        """Return by how much the stamps of right images are ahead of left ones that come at once.
+
+        Seconds; large if the cameras have different clocks or the left images are delayed.
+        """
+        with self._condition:
+            clocks = [list(self._clock[side])[-HISTORY // 4:] for side in ('left', 'right')]
+        return median(clocks[1]) - median(clocks[0]) if all(clocks) else 0.0
+
     def _forget(self) -> None:
         self.counts['replaced'] += self._pair is not None
         for side, waiting in self._waiting.items():
@@ -98,6 +109,7 @@ class PairSynchronizer:
         self._paired = {'left': -1, 'right': -1}
         self._waiting = {'left': {}, 'right': {}}
         self._stamps = {side: deque(maxlen=HISTORY) for side in OPPOSITE}
+        self._clock = {side: deque(maxlen=HISTORY) for side in OPPOSITE}
 
     def _complete(self, pair: dict[str, tuple[int, Any]]) -> None:
         self.counts['paired'] += 1

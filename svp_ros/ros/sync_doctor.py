@@ -83,13 +83,16 @@ def _silent(sync: PairSynchronizer, connections: dict[str, Connection], silent: 
     if len(silent) == 2:
         if clock_problem:
             return Diagnosis('no clock', clock_problem)
-        texts = [_no_publisher(connections[key]) for key in silent]
-        return Diagnosis('both eyes silent', '; '.join(filter(None, texts)) or '; '.join(
+        missing = list(filter(None, (_no_publisher(connections[key]) for key in silent)))
+        if missing:
+            return Diagnosis('no publisher', '; '.join(missing))
+        return Diagnosis('both eyes silent', '; '.join(
             explain_silence(connections[key]) for key in silent))
     (key,) = silent
     (other,) = set(IMAGES.values()) - {key}
     silence_s = now - sync.last[key.partition('/')[0]]
-    return Diagnosis('one eye silent', (
+    cause = 'one eye silent' if connections[key].publishers else 'no publisher'
+    return Diagnosis(cause, (
         f'images come on {connections[other].topic}, but none on {connections[key].topic} for '
         f'{silence_s:.0f} s: {explain_silence(connections[key])}'))
 
@@ -113,17 +116,19 @@ def _stamps(recent: Counter) -> Optional[Diagnosis]:
 
 def _offsets(sync: PairSynchronizer, recent: Counter) -> Diagnosis:
     offsets = sync.offsets()
-    if offsets is not None and abs(offsets.median) > LARGEST_TOLERANCE_S:
+    lead_s = sync.lead()
+    if abs(lead_s) > LARGEST_TOLERANCE_S:
         return Diagnosis('different clocks', (
-            f'the stamps of right images are {abs(offsets.median):.1f} s '
-            f'{"later" if offsets.median > 0 else "earlier"} than those of left ones: the cameras '
-            'have different clocks; synchronise them (PTP, NTP) or let one driver stamp both'),
-            True)
+            f'the stamps of right images are {abs(lead_s):.1f} s '
+            f'{"later" if lead_s > 0 else "earlier"} than those of left ones that come at the '
+            'same time: the cameras have different clocks, or one eye is delayed; synchronise '
+            'them (PTP, NTP) or let one driver stamp both'), True)
     if offsets is None or offsets.largest <= sync.tolerance / 1e9:
         return Diagnosis('images lost', (
             f'images of both eyes come ({recent["left"]} left and {recent["right"]} right in the '
-            'last second) and their stamps would fit, but partners get lost on the way; take '
-            'config/fastdds.xml, reliable QoS or a larger queue_size'))
+            f'last second) and their stamps would fit, but partners get lost or come '
+            f'{abs(lead_s):.2f} s late; take config/fastdds.xml, reliable QoS or a larger '
+            'queue_size'))
     needed_s = offsets.suggested_tolerance
     text = (f'stamps of left and right differ by {abs(offsets.median) * 1e3:.2f} ms (spread '
             f'{offsets.spread * 1e3:.2f} ms), ')
