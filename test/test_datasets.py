@@ -378,13 +378,14 @@ def test_incomplete_pairs_are_left_out_and_named(tmp_path, caplog):
 
 
 def test_unknown_and_empty_folders_are_explained(tmp_path):
-    with pytest.raises(FileNotFoundError, match='it is empty; expected folder: .*; or kitti: '):
+    with pytest.raises(FileNotFoundError, match=r'it is empty; expected \[<set>/\].*, or a data '
+                                                'set as it is downloaded: kitti, sceneflow, '):
         find_scenes(tmp_path)
     write(tmp_path / 'depth' / '0.png', RIGHT)
     write(tmp_path / 'depth' / '1.png', RIGHT)
     write(tmp_path / 'notes.txt', 'hello')
     with pytest.raises(FileNotFoundError, match='found 2 .png, 1 .txt files, such as '
-                                                r'depth/0.png; expected kitti: training/'):
+                                                r'depth/0.png; expected training/'):
         find_scenes(tmp_path, 'kitti')
     with pytest.raises(ValueError, match='layout must be auto or one of folder, kitti, .*"mars"'):
         find_scenes(tmp_path, 'mars')

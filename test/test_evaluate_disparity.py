@@ -120,7 +120,7 @@ def test_baseline_can_be_left_out(data, tiny_model, capsys):
 @pytest.mark.parametrize('argv, message', [
     (['--data', 'no/such/folder'], 'no folder no/such/folder'),
     (['--data', '{data}', '--model', 'giant'], 'no model "giant"'),
-    (['--data', '{data}/c'], 'a file, such as c, which has no disp.pfm; expected folder: '),
+    (['--data', '{data}/c'], 'a file, such as c, which has no disp.pfm; expected '),
     (['--data', '{data}', '--model', '{tiny}', '--device', 'abacus'], 'got "abacus"'),
     (['--data', '{data}', '--model', '{tiny}', '--network-size', '8x8'], 'got 8x8'),
     (['--config', 'no/such/file', '--data', '{data}'], 'no configuration file no/such/file'),
@@ -280,3 +280,17 @@ def test_bands_and_masks_of_real_scenes():
     scores = evaluate_scenes(StereoPredictor.load('nano', 'cpu', (192, 256)), scenes[:1], False)
     assert scores['areas']['non_occluded']['scenes'] == 1
     assert [band['from_m'] for band in scores['depth_bands']['model']][:2] == [5, 10]
+
+
+@pytest.mark.parametrize('published, found', [(15, False), (48, True)])
+def test_baseline_searches_the_range_that_the_data_set_publishes(tmp_path, published, found):
+    noise = np.random.default_rng(0).integers(0, 256, (60, 160, 3), np.uint8)
+    write_image(tmp_path / 'im0.png', noise[:, :130])
+    write_image(tmp_path / 'im1.png', noise[:, 30:])
+    write_pfm(tmp_path / 'disp0.pfm', np.full((60, 130), 30, np.float32))
+    (tmp_path / 'calib.txt').write_text(
+        'cam0=[90 0 60; 0 90 30; 0 0 1]\ndoffs=0\nbaseline=100\nwidth=130\nheight=60\n'
+        f'ndisp={published}\n')
+    scores = evaluate_scenes(Known(), find_scenes(tmp_path))
+    assert (scores['mean']['sgbm']['bad_3'] < 10) == found
+    assert scores['depth_bands']['sgbm'][0]['from_m'] == 0

@@ -75,9 +75,14 @@ def _explain(root: Path, layout: str, folders: Folders, lacking: dict[str, Path]
     else:
         kinds = Counter(Path(name).suffix or 'other' for names in folders.values()
                         for name in names)
-        example = min(path / name for path, names in folders.items() for name in names)
-        found = ('found ' + ', '.join(f'{count} {kind}' for kind, count in kinds.most_common(3))
+        kinds = kinds.most_common(3)
+        example = min(path / name for path, names in folders.items() for name in names
+                      if (Path(name).suffix or 'other') == kinds[0][0])
+        found = ('found ' + ', '.join(f'{count} {kind}' for kind, count in kinds)
                  + f' files, such as {example.relative_to(root).as_posix()}')
-    names = LAYOUTS if layout == AUTO else (layout,)
-    expected = '; or '.join(f'{name}: {LAYOUTS[name].EXPECTED}' for name in names)
+    expected = LAYOUTS['folder' if layout == AUTO else layout].EXPECTED
+    if layout == AUTO:
+        others = ', '.join(name for name in LAYOUTS if name != 'folder')
+        expected += (f', or a data set as it is downloaded: {others} (name it as the format, to '
+                     'be told its files)')
     return f'no labelled pair below {root}: {found}; expected {expected}'
