@@ -125,11 +125,12 @@ def evaluate_scenes(predictor: StereoPredictor, scenes: Iterable[Scene], sgbm: b
 
 def find_areas(scene: Scene, truth: np.ndarray, valid: np.ndarray) -> dict[str, np.ndarray]:
     """Masks (H, W) bool of the scored pixels by name of the area; empty areas are left out."""
-    near = near_jumps(truth, valid)
-    areas = {'all': valid, 'edges': valid & near, 'smooth': valid & ~near}
+    areas = {'all': valid}
     visible = scene.load_visible(*valid.shape)
     if visible is not None:
         areas['non_occluded'] = valid & visible
+    near = near_jumps(truth, valid)
+    areas |= {'edges': valid & near, 'smooth': valid & ~near}
     return {name: mask for name, mask in areas.items() if mask.any()}
 
 
