@@ -25,6 +25,10 @@ def make_infos(tx=-FX * BASELINE, cx_right=CX):
     return infos
 
 
+def kinds(calibration):
+    return [finding.kind for finding in calibration.findings]
+
+
 def texts(calibration):
     return ' | '.join(finding.text for finding in calibration.findings)
 
@@ -68,20 +72,35 @@ def test_unusable_projections_are_errors(side, index, value, message):
 def test_a_negative_baseline_is_used_by_its_size_with_a_warning():
     calibration = calibrate(*make_infos(tx=FX * BASELINE))
     assert calibration.camera.baseline == pytest.approx(BASELINE)
-    assert len(calibration.findings) == 1 and 'negative' in texts(calibration)
+    assert kinds(calibration) == ['negative baseline'] and 'not swapped' in texts(calibration)
     assert not calibration.findings[0].error
+
+
+def test_infos_of_the_wrong_eye_show_as_a_negative_baseline():
+    calibration = calibrate(*reversed(make_infos()))
+    assert calibration.camera.baseline == pytest.approx(BASELINE)
+    assert kinds(calibration) == ['negative baseline']
 
 
 def test_a_zero_baseline_needs_the_override():
     calibration = calibrate(*make_infos(tx=0.0))
     assert calibration.camera is None and 'baseline_override' in texts(calibration)
+    assert kinds(calibration) == ['zero baseline'] and calibration.findings[0].error
     calibration = calibrate(*make_infos(tx=0.0), baseline_override=0.2)
     assert calibration.camera.baseline == 0.2 and not calibration.findings
 
 
-def test_a_baseline_in_millimetres_is_suspected():
+def test_a_baseline_in_millimetres_is_suspected_and_the_right_one_named():
     calibration = calibrate(*make_infos(tx=-FX * 120))
-    assert calibration.camera is not None and 'millimetres' in texts(calibration)
+    assert calibration.camera is not None and kinds(calibration) == ['unit of the baseline']
+    assert 'not millimetres, in which it would be 0.12 m: set the parameter baseline_override' in (
+        texts(calibration))
+
+
+def test_a_baseline_that_was_not_multiplied_by_fx_is_suspected_and_the_right_one_named():
+    calibration = calibrate(*make_infos(tx=-0.12))
+    assert calibration.camera is not None and kinds(calibration) == ['unit of the baseline']
+    assert 'if it holds the baseline alone, that is 0.12 m: set' in texts(calibration)
 
 
 def test_different_sizes_are_an_error():
@@ -89,12 +108,15 @@ def test_different_sizes_are_an_error():
     right.width = 2 * WIDTH
     calibration = calibrate(left, right)
     assert calibration.camera is None and '640x200' in texts(calibration)
+    assert kinds(calibration) == ['size of camera_info']
 
 
 def test_distortion_with_p_equal_to_k_looks_unrectified():
     left, right = make_infos()
     left.d = [-0.3, 0.1, 0.0, 0.0, 0.0]
-    assert 'left/camera_info looks unrectified' in texts(calibrate(left, right))
+    calibration = calibrate(left, right)
+    assert kinds(calibration) == ['left unrectified']
+    assert 'left/camera_info looks unrectified' in texts(calibration)
     left.p[0] = right.p[0] = FX + 10  # what image_proc publishes: D stays, P is the new one
     assert 'unrectified' not in texts(calibrate(left, right))
 
@@ -120,10 +142,37 @@ def test_binning_and_region_of_interest_are_followed():
     assert camera.baseline == pytest.approx(BASELINE)
 
 
+def test_full_images_in_spite_of_announced_binning_or_region_are_taken_as_they_are():
+    left, right = make_infos()
+    for info in (left, right):
+        info.binning_x = info.binning_y = 2
+    calibration = calibrate(left, right, image_size=(WIDTH, HEIGHT))
+    assert (calibration.camera.width, calibration.camera.fx) == (WIDTH, FX)
+    assert kinds(calibration) == ['region or binning']
+    assert 'binning to 160x100, but the images have the full 320x200' in texts(calibration)
+    calibration = calibrate(left, right, image_size=(WIDTH // 2, HEIGHT // 2))
+    assert calibration.camera.fx == FX / 2 and calibration.findings == ()
+
+
+@pytest.mark.parametrize('change, message', [
+    ({'binning_x': 2, 'binning_y': 2}, 'binning differs, 1x1 left and 2x2 right'),
+    ({'roi.width': 100, 'roi.height': 80}, 'different sizes, 320x200 left and 100x80 right'),
+    ({'roi.y_offset': 10}, 'start at rows 0 and 10')])
+def test_regions_and_binning_must_agree(change, message):
+    left, right = make_infos()
+    for name, value in change.items():
+        owner, _, field = name.rpartition('.')
+        setattr(right.roi if owner else right, field, value)
+    calibration = calibrate(left, right)
+    assert calibration.camera is None and calibration.findings[0].error
+    assert kinds(calibration) == ['region or binning'] and message in texts(calibration)
+
+
 def test_images_of_another_size_scale_the_camera():
     camera = calibrate(*make_infos()).camera
     half = fit_to_image(camera, WIDTH // 2, HEIGHT // 2)
     assert half.camera.fx == FX / 2 and half.camera.baseline == camera.baseline
+    assert kinds(half) == ['size of the images']
     assert 'scaled' in texts(half) and 'cropped' not in texts(half)
     assert 'cropped' in texts(fit_to_image(camera, WIDTH, HEIGHT // 2))
     assert fit_to_image(camera, WIDTH, HEIGHT).findings == ()
@@ -135,6 +184,8 @@ def test_auto_rectification_trusts_the_topic_name():
     info.d = [-0.3, 0.1, 0.0, 0.0, 0.0]
     assert wants_rectification('auto', '/rectangle/left/image_raw', info)
     assert not wants_rectification('auto', '/cam/left/image_rect_color', info)
+    assert not wants_rectification('auto', '/cam/left/image_rect/compressed', info)
+    assert wants_rectification('auto', '/rect/left/image_raw/compressed', info)
     assert wants_rectification('on', '/cam/left/image_rect', info)
     assert not wants_rectification('off', '/cam/left/image_raw', info)
 
@@ -165,6 +216,10 @@ def test_rectification_moves_a_point_where_p_and_r_put_it(model, d):
 
 
 def test_rectification_says_what_it_cannot_use():
+    info = make_infos()[0]
+    info.k[2] = math.nan
+    with pytest.raises(ValueError, match='NaN'):
+        Rectifier(info, WIDTH, HEIGHT)
     info = make_infos()[0]
     with pytest.raises(ValueError, match='320x200'):
         Rectifier(info, WIDTH // 2, HEIGHT)

@@ -11,7 +11,7 @@ from svp_ros.calibration import Finding
 from svp_ros.geometry import StereoCamera
 from svp_ros.row_alignment import align_rows, alignment_findings, match_corners, RowAlignment
 
-PERIOD_S = 3.0
+PERIOD_S = 2.0
 POOLED = 3  # pairs whose matches are judged together
 
 
