@@ -41,14 +41,15 @@ def random_pair(seed=0, height=HEIGHT, width=WIDTH):
 class Rig:
     """A stereo camera, listeners and service clients around one node process."""
 
-    def __init__(self, *arguments, log, camera=CAMERA):
+    def __init__(self, *arguments, log, camera=CAMERA, image_type=Image):
         os.environ['ROS_DOMAIN_ID'] = str(1 + os.getpid() % 101)
         profile = str(find_resource('config/fastdds.xml'))
         os.environ.update(FASTRTPS_DEFAULT_PROFILES_FILE=profile,
                           FASTDDS_DEFAULT_PROFILES_FILE=profile)
         self.camera, self.log, self.namespace = camera, log, next(NAMESPACES)
+        image = 'image_rect' if image_type is Image else 'image_rect/compressed'
         reliable = [argument for side in ('left', 'right')
-                    for topic in ('image_rect', 'camera_info')
+                    for topic in (image, 'camera_info')
                     for argument in ('-p', f'qos_overrides./{self.namespace}/{side}/{topic}.'
                                      'subscription.reliability:=reliable')]
         self.process = subprocess.Popen(
@@ -61,7 +62,7 @@ class Rig:
         self.node = rclpy.create_node('tester', namespace=self.namespace, context=self.context)
         self.executor = SingleThreadedExecutor(context=self.context)
         self.executor.add_node(self.node)
-        self.images = {side: self.node.create_publisher(Image, f'{side}/image_rect', 20)
+        self.images = {side: self.node.create_publisher(image_type, f'{side}/{image}', 20)
                        for side in ('left', 'right')}
         self.infos = {side: self.node.create_publisher(CameraInfo, f'{side}/camera_info', 20)
                       for side in ('left', 'right')}

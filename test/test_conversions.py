@@ -5,13 +5,13 @@ import cv2
 import numpy as np
 import pytest
 from rclpy.serialization import deserialize_message, serialize_message
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 from stereo_msgs.msg import DisparityImage
 from visualization_msgs.msg import Marker
 
 from svp_ros.geometry import project, StereoCamera
-from svp_ros.image_messages import decode_disparity
+from svp_ros.image_messages import decode_disparity, ENCODINGS
 from svp_ros.rig import RectifiedPair
 from svp_ros.ros import box_messages, outputs
 from svp_ros.ros.conversions import (
@@ -21,6 +21,7 @@ from svp_ros.ros.conversions import (
     color_disparity,
     disparity_message,
     image_to_array,
+    same_channels,
 )
 from svp_ros.ros.parameters import NodeSettings
 
@@ -69,9 +70,93 @@ def test_bayer_patterns_give_the_colour_they_encode(pattern):
     np.testing.assert_array_equal(rgb[2:-2, 2:-2].reshape(-1, 3).mean(0), [200, 120, 30])
 
 
+@pytest.mark.parametrize('encoding, luma', [
+    ('yuv422', 1), ('uyvy', 1), ('yuv422_yuy2', 0), ('yuyv', 0)])
+@pytest.mark.parametrize('padding', [0, 7])
+def test_yuv_is_that_of_bt_601(encoding, luma, padding):
+    color = np.array([[200.0, 120.0, 30.0], [20.0, 90.0, 220.0]])[np.arange(W // 2) % 2]
+    y = color @ [65.481, 128.553, 24.966] / 255 + 16
+    u = color @ [-37.797, -74.203, 112.0] / 255 + 128
+    v = color @ [112.0, -93.786, -18.214] / 255 + 128
+    row = np.empty((W // 2, 4))  # two pixels, their luma at 1 and 3 or at 0 and 2
+    row[:, luma::2] = y[:, None]
+    row[:, 1 - luma], row[:, 3 - luma] = u, v
+    rows = np.tile(row.round().astype(np.uint8).ravel(), (H, 1))
+    rgb = image_to_array(padded_message(rows, encoding, padding=padding))
+    expected = np.broadcast_to(np.repeat(color, 2, axis=0), (H, W, 3))
+    np.testing.assert_allclose(rgb, expected, atol=3)
+
+
+SMOOTH = cv2.GaussianBlur(np.random.default_rng(1).integers(0, 256, (40, 56, 3), np.uint8),
+                          (0, 0), 5)
+
+
+def compressed_message(pixels, extension, format_):
+    """Encode as OpenCV does: the channels of `pixels` are blue, green, red to it."""
+    data = cv2.imencode(extension, pixels)[1]
+    return CompressedImage(format=format_, data=data.tobytes())
+
+
+@pytest.mark.parametrize('format_, stored_bgr', [
+    ('rgb8; jpeg compressed bgr8', True), ('bgr8; png compressed bgr8', True), ('jpeg', True),
+    ('png', True), ('rgb8; jpeg compressed ', False), ('bgr8; png compressed rgb8', False)])
+@pytest.mark.parametrize('extension, tolerance', [('.jpg', 3), ('.png', 0)])
+def test_compressed_colours_come_out_as_image_transport_means_them(format_, stored_bgr, extension,
+                                                                   tolerance):
+    stored = np.ascontiguousarray(SMOOTH[..., ::-1]) if stored_bgr else SMOOTH
+    image = image_to_array(compressed_message(stored, extension, format_))
+    np.testing.assert_allclose(image.astype(int), SMOOTH, atol=2 * tolerance)
+
+
+def test_compressed_grey_alpha_sixteen_bits_and_mosaics():
+    grey = SMOOTH[..., 0]
+    decoded = image_to_array(compressed_message(grey, '.png', 'mono8; png compressed '))
+    np.testing.assert_array_equal(decoded, grey)
+    wide = grey.astype(np.uint16) * 256 + 77
+    decoded = image_to_array(compressed_message(wide, '.png', 'mono16; png compressed '))
+    np.testing.assert_array_equal(decoded, grey)
+    rgba = np.dstack([SMOOTH[..., ::-1], grey])
+    decoded = image_to_array(compressed_message(rgba, '.png', 'rgba8; png compressed bgra8'))
+    np.testing.assert_array_equal(decoded, SMOOTH)
+    raw = padded_message(grey, 'bayer_rggb8', width=56)
+    decoded = image_to_array(compressed_message(grey, '.png', 'bayer_rggb8; png compressed '))
+    np.testing.assert_array_equal(decoded, image_to_array(raw))
+
+
+@pytest.mark.parametrize('extension', ['.jpg', '.png'])
+@pytest.mark.parametrize('keep', [0.0, 0.1, 0.6, 0.98])
+def test_damaged_compressed_images_are_refused_with_the_reason(extension, keep):
+    message = compressed_message(np.repeat(SMOOTH, 8, axis=0), extension, 'jpeg')
+    message.data = message.data[:int(keep * len(message.data))]
+    with pytest.raises(ValueError, match='neither JPEG nor PNG|damaged or cut off'):
+        image_to_array(message)
+
+
+def test_a_grey_and_a_colour_eye_both_become_grey():
+    left, right = same_channels(SMOOTH, SMOOTH[..., 1])
+    assert left.shape == right.shape == (40, 56) and right is not None
+    np.testing.assert_array_equal(left, cv2.cvtColor(SMOOTH, cv2.COLOR_RGB2GRAY))
+    assert same_channels(SMOOTH, SMOOTH)[0] is SMOOTH
+
+
+@pytest.mark.parametrize('encoding', ['rgb8', 'bgr8', 'rgba8', 'mono8', 'mono16', 'bayer_rggb8',
+                                      'bayer_gbrg8', 'yuv422', 'yuv422_yuy2', '8UC3'])
+def test_cv_bridge_agrees(encoding):
+    bridge = pytest.importorskip('cv_bridge').CvBridge()
+    kind, channels = ENCODINGS[encoding]
+    rows = np.random.default_rng(0).integers(
+        0, 256, (H, W * channels * np.dtype(kind).itemsize), np.uint8)
+    message = padded_message(rows, encoding)
+    ours = image_to_array(message)
+    theirs = bridge.imgmsg_to_cv2(message, 'mono8' if ours.ndim == 2 else 'rgb8')
+    np.testing.assert_allclose(ours.astype(int), theirs, atol=1)
+
+
 @pytest.mark.parametrize('change, message', [
     ({'width': 0}, 'empty'), ({'step': 5}, 'step >= 30'), ({'height': 60}, 'got step'),
-    ({'encoding': 'yuv422_yuy2'}, 'yuv422_yuy2.*rgb8.*cv_bridge')])
+    ({'encoding': 'yuv422', 'width': 9}, 'width must be even, got 9'),
+    ({'encoding': 'bayer_rggb8', 'width': 1}, 'needs 2x2 pixels'),
+    ({'encoding': 'rgb16'}, 'rgb16.*rgb8.*cv_bridge')])
 def test_bad_images_are_refused_with_the_reason(change, message):
     image = padded_message(RGB, 'rgb8')
     for name, value in change.items():
