@@ -1,0 +1,27 @@
+"""README's table of symptoms quotes what the node really says."""
+
+import ast
+from pathlib import Path
+import re
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+SECTION = (ROOT / 'README.md').read_text().split('### Troubleshooting', 1)[1].split('\n## ', 1)[0]
+ROWS = [[cell.strip() for cell in line.strip('|').split('|')]
+        for line in SECTION.splitlines() if line.startswith('| ')][1:]
+
+
+@pytest.fixture(scope='module')
+def texts():
+    """Every piece of text in the sources, an f-string's between its placeholders."""
+    return [node.value for path in sorted((ROOT / 'svp_ros').glob('**/*.py'))
+            for node in ast.walk(ast.parse(path.read_text()))
+            if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+
+
+@pytest.mark.parametrize('symptom, message', ROWS)
+def test_messages_are_quoted_literally(symptom, message, texts):
+    pieces = [piece.strip() for piece in re.split('…|[;:,] ', message) if len(piece.strip()) > 3]
+    missing = [piece for piece in pieces if not any(piece in text for text in texts)]
+    assert pieces and missing == [], f'not in the code: {missing}'
