@@ -132,9 +132,12 @@ def _offsets(sync: PairSynchronizer, recent: Counter) -> Diagnosis:
     needed_s = offsets.suggested_tolerance
     text = (f'stamps of left and right differ by {abs(offsets.median) * 1e3:.2f} ms (spread '
             f'{offsets.spread * 1e3:.2f} ms), ')
-    text += (f'more than approximate_sync_tolerance ({sync.tolerance / 1e9:g} s): set '
-             if sync.tolerance else 'and approximate_sync is off: set approximate_sync:=true and ')
-    text += f'approximate_sync_tolerance:={needed_s:.4f}'
+    if sync.tolerance:
+        text += (f'more than approximate_sync_tolerance ({sync.tolerance / 1e9:g} s): '
+                 f'set approximate_sync_tolerance:={needed_s:.4f}')
+    else:
+        text += ('and approximate_sync is off: set approximate_sync:=true and '
+                 f'approximate_sync_tolerance:={needed_s:.4f}')
     if offsets.period is not None and offsets.spread > offsets.period / 4:
         text += ('; the cameras run freely, so moving things will get wrong depths: trigger them '
                  'together')
