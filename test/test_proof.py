@@ -133,6 +133,7 @@ def test_the_whole_proof_runs_and_what_is_finished_is_not_done_again(drives, tmp
         log = read_columns(out / f'finetune_{row["start"]}_4_0' / 'validate.csv')
         assert (row['budget'], row['seed']) == (4, 0)
         assert (row['epe'], row['bad_3']) == (log['epe'][-1], log['bad_3'][-1])
+        assert row['curve'] == {name: log[name] for name in ('step', 'epe', 'bad_3')}
     epe = {row['start']: row['epe'] for row in result['finetuning']}
     assert set(epe) == {'stereo', 'left_only', 'none'}
     for other in ('left_only', 'none'):
@@ -143,7 +144,7 @@ def test_the_whole_proof_runs_and_what_is_finished_is_not_done_again(drives, tmp
     page = (out / 'report.html').read_text()
     assert '1 pairs on disk were left out' in page and 'real, another sequence' in page
     for name in ('loss_world', 'loss_real', 'reconstruction_world', 'reconstruction_real',
-                 'attention_world', 'attention_real_labelled', 'finetune_epe'):
+                 'attention_world', 'attention_real_labelled', 'finetune_epe', 'finetune_steps'):
         assert (out / f'{name}.png').stat().st_size > 1000, name
     curves = (out / 'curves.csv').read_text()
     assert 'world_left_only,2,world,colours,' in curves and 'real_stereo,1,data,' in curves

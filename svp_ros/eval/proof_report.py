@@ -75,7 +75,7 @@ def write_proof(out: Path, result: dict[str, Any], sets: dict[str, FixedPairs],
                                   attention_picture(stereo, sets[key], shown[0]),
                                   f'{SETS[key]}: where rows of the left image look'))
     parts += [heading('What is it worth?'), _finetuning_table(result)]
-    parts += _finetuning_plots(out, result)
+    parts += [*_finetuning_plots(out, result), _learning_plot(out, result)]
     write_page(out / 'report.html', 'Masked stereo pre-training: the proof', parts)
 
 
@@ -128,6 +128,19 @@ def _finetuning_plots(out: Path, result: dict) -> list[str]:
                     bands=bands)
         parts.append(figure(path, label, 700))
     return parts
+
+
+def _learning_plot(out: Path, result: dict) -> str:
+    budget = min(row['budget'] for row in result['finetuning'])
+    curves = {}
+    for start, title in TITLES.items():
+        runs = [row['curve'] for row in result['finetuning']
+                if (row['start'], row['budget']) == (start, budget)]
+        curves[title] = runs[0]['step'], list(np.mean([run['epe'] for run in runs], axis=0))
+    path = out / 'finetune_steps.png'
+    plot_curves(path, curves, 'steps', 'EPE, px',
+                f'Fine-tuning with {budget} labelled pairs, mean of the seeds')
+    return figure(path, 'The averaged weights, on held-out scenes, while they learn', 700)
 
 
 def _ratio_table(result: dict) -> str:

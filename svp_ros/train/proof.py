@@ -58,7 +58,7 @@ def measure(config: ProofConfig, out: Path, sets: dict[str, FixedPairs], device:
     Returns:
         `reconstruction`: {run: {set: score_reconstruction(...)}}, `ratio`: {run: {set: {error:
         stereo / left_only}}}, `depth`: {set: {what: epe and bad_3}}, `finetuning`: a list of
-        {start, budget, seed, epe, bad_3}, `gain`: by budget.
+        {start, budget, seed, epe, bad_3, curve}, `gain`: by budget.
     """
     c = config.pretrain
     scores: dict = {}
@@ -83,7 +83,8 @@ def measure(config: ProofConfig, out: Path, sets: dict[str, FixedPairs], device:
     for start, budget, seed in finetuning_runs(config, out):
         log = read_columns(out / finetuning_folder(start, budget, seed) / 'validate.csv')
         rows.append({'start': start, 'budget': budget, 'seed': seed,
-                     'epe': log['epe'][-1], 'bad_3': log['bad_3'][-1]})
+                     'epe': log['epe'][-1], 'bad_3': log['bad_3'][-1],
+                     'curve': {name: log[name] for name in ('step', 'epe', 'bad_3')}})
     gain = {str(budget): {
         f'{metric}_of_stereo_against_{other}': 1 - _mean(rows, 'stereo', budget, metric)
         / _mean(rows, other, budget, metric)
