@@ -140,6 +140,11 @@ def test_the_whole_proof_runs_and_what_is_finished_is_not_done_again(drives, tmp
         gain = result['gain']['4'][f'epe_of_stereo_against_{other}']
         assert epe['stereo'] == pytest.approx((1 - gain) * epe[other])
 
+    assert set(result['minutes']) == {path.parent.name for path in out.glob('*/train.csv')}
+    steps = read_columns(out / 'real_stereo' / 'train.csv')
+    assert result['minutes']['real_stereo'] == pytest.approx(
+        sum(step_s * n for step_s, n in zip(steps['step_s'], np.diff([0, *steps['step']]))) / 60)
+
     assert summarise(result) in capsys.readouterr().out
     page = (out / 'report.html').read_text()
     assert '1 pairs on disk were left out' in page and 'real, another sequence' in page
@@ -266,10 +271,10 @@ def test_wrong_settings_are_refused():
         make_config(ProofConfig, {'finetune': {'size': 'small'}})
     with pytest.raises(ValueError, match='at least one'):
         make_config(ProofConfig, {'budgets': []})
-    with pytest.raises(ValueError, match='new kinds of scene, but room, street is in both worlds'):
+    with pytest.raises(ValueError, match='kinds of scene, but room, clutter is in both worlds'):
         make_config(ProofConfig, {
             'pretrain': {'stream': {'world_config': {'table': 0}}},
-            'finetune': {'stream': {'world': {'clutter': 0}}}})
+            'finetune': {'stream': {'world': {'street': 0}}}})
     for budget in (3, 5):  # a store is rendered in fours; four steps of one pair use four
         with pytest.raises(ValueError, match='budgets must lie between 4 and 4, the pairs that 4 '
                                              f'steps of finetune use, got {budget}'):
@@ -281,4 +286,4 @@ def test_the_shipped_proofs_are_valid():
     for name in ('proof', 'proof_quick', 'proof_gpu'):
         config = load_config(ProofConfig, f'config/train/{name}.yaml')
         trained, new = config.pretrain.stream.world_config, config.finetune.stream.world
-        assert trained.street == 0 < new.street  # fine-tuning is on a kind that was not seen
+        assert trained.clutter == 0 < new.clutter  # fine-tuning is on a kind that was not seen

@@ -58,7 +58,7 @@ def measure(config: ProofConfig, out: Path, sets: dict[str, FixedPairs], device:
     Returns:
         `reconstruction`: {run: {set: score_reconstruction(...)}}, `ratio`: {run: {set: {error:
         stereo / left_only}}}, `depth`: {set: {what: epe and bad_3}}, `finetuning`: a list of
-        {start, budget, seed, epe, bad_3, curve}, `gain`: by budget.
+        {start, budget, seed, epe, bad_3, curve}, `gain`: by budget, `minutes`: by run.
     """
     c = config.pretrain
     scores: dict = {}
@@ -90,8 +90,16 @@ def measure(config: ProofConfig, out: Path, sets: dict[str, FixedPairs], device:
         / _mean(rows, other, budget, metric)
         for metric in ('epe', 'bad_3') for other in ('left_only', 'none')}
         for budget in config.budgets}
+    minutes = {name: training_minutes(out / name) for name in (
+        *scores, *(finetuning_folder(*run) for run in finetuning_runs(config, out)))}
     return {'reconstruction': scores, 'ratio': ratio, 'depth': depth, 'finetuning': rows,
-            'gain': gain}
+            'gain': gain, 'minutes': minutes}
+
+
+def training_minutes(folder: Path) -> float:
+    """Time that the logged steps of a run took, without validation."""
+    log = read_columns(folder / 'train.csv')
+    return float(np.dot(np.diff(log['step'], prepend=0), log['step_s']) / 60)
 
 
 def unpack_recordings(config: ProofConfig, folder: Path) -> ProofConfig:

@@ -30,12 +30,12 @@ START_NOTE = 'start.sha256'  # of the start checkpoint, in the folder of a run
 Training = Union[PretrainConfig, DisparityTraining]
 
 
-def _indoors() -> PretrainConfig:
-    return PretrainConfig(stream=PairStreamConfig(world_config=WorldConfig(street=0.0)))
+def _without_clutter() -> PretrainConfig:
+    return PretrainConfig(stream=PairStreamConfig(world_config=WorldConfig(clutter=0.0)))
 
 
-def _streets() -> DisparityTraining:
-    world = WorldConfig(room=0.0, clutter=0.0, table=0.0)
+def _clutter() -> DisparityTraining:
+    world = WorldConfig(room=0.0, street=0.0, table=0.0)
     return DisparityTraining(stream=StreamConfig(world=world))
 
 
@@ -50,8 +50,8 @@ class ProofConfig:
         seeds: every fine-tuning is done once with each.
     """
 
-    pretrain: PretrainConfig = field(default_factory=_indoors)
-    finetune: DisparityTraining = field(default_factory=_streets)
+    pretrain: PretrainConfig = field(default_factory=_without_clutter)
+    finetune: DisparityTraining = field(default_factory=_clutter)
     budgets: tuple[int, ...] = (250, 1000, 4000)
     seeds: tuple[int, ...] = (0, 1)
 
