@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from svp_ros.data.world import World, WorldConfig
+from svp_ros.data.world.scene import Kind
 from svp_ros.data.world.textures import make_texture_bank
 from svp_ros.geometry import disparity_to_depth, unproject
 
@@ -86,9 +87,12 @@ def test_scenes_do_not_depend_on_their_batch(plain_world):
     torch.testing.assert_close(four.disparity[:2], two.disparity)
 
 
-@pytest.mark.parametrize('kind', KINDS)
+@pytest.mark.parametrize('kind', [*KINDS, 'field'])
 def test_right_image_warped_by_disparity_is_the_left_one(plain_world, kind):
-    sample = plain_world.sample(11, 4, H, W, kind)
+    if kind == 'field':
+        sample = with_settings(plain_world, field_share=1.0).sample(11, 4, H, W, 'clutter')
+    else:
+        sample = plain_world.sample(11, 4, H, W, kind)
     seen = ~sample.occluded
     # fine foliage and fences alias differently in each eye: judge where disparity is smooth
     lowest = -torch.nn.functional.max_pool2d(-sample.disparity, 3, 1, 1)
@@ -166,6 +170,65 @@ def test_boxes_stand_on_the_road(world):
     assert (abs(bottom - 1.6) < 0.01 + 0.03 * np.hypot(boxes[:, 0], 0)).all()
     cars = boxes[boxes[:, 3] > 3]
     assert abs(cars[:, 3].mean() - 3.9) < 0.4 and abs(cars[:, 5].mean() - 1.64) < 0.2
+
+
+def scenes(world, kind, count=6, **settings):
+    other = with_settings(world, **settings)
+    return [other._scene(np.random.default_rng(seed), H, W, kind) for seed in range(count)]
+
+
+def share(scenes, test):
+    primitives = [primitive for scene in scenes for primitive in scene.primitives]
+    return np.mean([test(primitive) for primitive in primitives])
+
+
+@pytest.mark.parametrize('name, kind, test', [
+    ('curved_share', 'table', lambda item: item.kind is Kind.SHEET),
+    ('curved_share', 'room', lambda item: item.kind is Kind.SHEET),
+    ('foliage_share', 'street', lambda item: item.kind is Kind.FOLIAGE),
+    ('reflective_share', 'street', lambda item: item.material.mirror or item.material.glass),
+    ('reflective_share', 'table', lambda item: item.material.mirror > 0),
+    ('gloss_share', 'clutter', lambda item: item.material.gloss > 0),
+    ('plain_share', 'table', lambda item: item.material.plain > 0.9),
+    ('thin_share', 'table', lambda item: min(item.half[:2]) < 0.06 * max(item.half)),
+])
+def test_a_share_of_zero_switches_a_group_off(world, name, kind, test):
+    assert share(scenes(world, kind, **{name: 0.0}), test) == 0
+    assert share(scenes(world, kind, **{name: 0.9}), test) > 0.01
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_shadows_and_nights_are_groups_too(world, kind):
+    for value in (0.0, 1.0):
+        lights = [scene.light for scene in scenes(world, kind, shadow_share=value,
+                                                  night_share=value)]
+        assert all((light.shadow_radius > 0) == bool(value) for light in lights)
+        bright = np.mean([light.colour.mean() * (light.ambient + (light.reach == np.inf))
+                          for light in lights])
+        assert bright < 0.35 if value else bright > 0.35
+
+
+def test_natural_textures_and_repeated_motifs_are_groups(world):
+    natural = {number for group in ('wood', 'stone', 'plaster', 'cloth', 'bark', 'grass')
+               for number in world.textures.groups[group]}
+    off, on = (share(scenes(world, 'clutter', field_share=0.0, thin_share=0.0, curved_share=0.0,
+                            natural_share=value, repeat_share=0.0),
+                     lambda item: item.material.texture in natural) for value in (0.0, 1.0))
+    assert off < 0.02 < 0.3 < on
+    finest = [max(scene.primitives[0].material.density[0] / scene.camera.fx
+                  * scene.primitives[0].centre[2] for scene in scenes(
+                      world, 'table', 12, repeat_share=value)) for value in (0.0, 1.0)]
+    assert finest[0] < world.config.texels_per_pixel[1] < finest[1]  # backdrop, texels per pixel
+
+
+def test_field_is_ground_below_and_sky_above(world):
+    level = with_settings(world, field_share=1.0, field_pitch_degrees=(5.0, 15.0))
+    for seed in range(3):
+        disparity = level.sample(seed, 1, H, W, 'clutter').disparity[0, 0]
+        rows = disparity.median(1).values
+        assert rows[-1] > 1.2 * rows[H // 2] > 0
+        low, high = level.config.max_disparity
+        assert low < disparity.max() / W < 1.02 * high
 
 
 def test_effects_change_pictures_but_not_the_truth(world, plain_world):

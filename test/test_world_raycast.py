@@ -1,11 +1,14 @@
 """Hand-made scenes against formulas worked out by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from svp_ros.data.world.render import render
 from svp_ros.data.world.scene import Kind, Light, Material, Pose, Primitive, rotation_xyz, Scene
+from svp_ros.data.world.shapes import sheet_height, sheet_slope
 from svp_ros.data.world.textures import SIZE, TextureBank
 from svp_ros.geometry import StereoCamera
 
@@ -25,15 +28,27 @@ def bank():
     return TextureBank({'noise': [noise], 'holes': [holes]})
 
 
-def thing(kind, centre, half, rotation=None, material=PLAIN, taper=(0.0, 0.0), instance=0):
+def thing(kind, centre, half, rotation=None, material=PLAIN, taper=(0.0, 0.0), instance=0,
+          ground=False):
     rotation = np.eye(3) if rotation is None else rotation
     return Primitive(kind, np.array(centre, float), np.array(half, float), rotation, material,
-                     taper, instance)
+                     taper, instance, ground=ground)
 
 
-def view(bank, *things, pose=None):
-    scene = Scene(things, LIGHT, CAMERA, pose or Pose())
-    return render([scene], bank, H, W)
+def view(bank, *things, pose=None, light=LIGHT, specular=True):
+    scene = Scene(things, light, CAMERA, pose or Pose())
+    return render([scene], bank, H, W, specular)
+
+
+def warp_error(colours, truth, seen=None):
+    """Mean difference of the left picture and the right one moved by the disparity."""
+    left, right = colours.chunk(2)
+    x = torch.arange(W) - truth.disparity[:, 0]
+    y = torch.arange(H)[None, :, None].expand_as(x)
+    grid = torch.stack([2 * x / (W - 1) - 1, 2 * y / (H - 1) - 1], -1)
+    warped = torch.nn.functional.grid_sample(right, grid, align_corners=True)
+    seen = ~truth.occluded if seen is None else seen & ~truth.occluded
+    return (warped - left).abs().mean(1, keepdim=True)[seen].mean().item()
 
 
 def depth_of(truth):
@@ -164,3 +179,122 @@ def test_scenes_of_a_batch_do_not_mix(bank):
     assert truth.instance[0].unique().tolist() == [3]
     assert truth.instance[1].unique().tolist() == [7]
     torch.testing.assert_close(truth.disparity[1].unique(), torch.tensor([24 / 7]))
+
+
+WAVES = [((1.2, -0.7), 0.4), ((9.0, 0.8), 0.06)]  # a bent board, a curtain
+
+
+@pytest.mark.parametrize('waves, amplitude', WAVES)
+def test_sheet_is_met_where_a_dense_march_meets_it(bank, waves, amplitude):
+    rotation, centre = rotation_xyz(0.3, 0.4, 0.2), np.array([0.1, 0.0, 4.0])
+    half = np.array([1.2, 0.9, amplitude])
+    _, truth = view(bank, thing(Kind.SHEET, centre, half, rotation, taper=waves))
+    x, y = rays()
+    depths = np.linspace(2.5, 5.5, 6001)
+    points = np.stack([x, y, np.ones_like(x)], -1)[..., None, :] * depths[:, None] - centre
+    u, v, w = torch.from_numpy(np.moveaxis(points @ rotation / half, -1, 0))
+    above = (w > sheet_height(u, v, *torch.tensor(waves))).numpy()
+    crossing = (above[..., 1:] != above[..., :-1]) & (abs(u) < 1).numpy()[..., 1:] & (
+        abs(v) < 1).numpy()[..., 1:]
+    expected = np.where(crossing.any(-1), depths[crossing.argmax(-1)], np.inf)
+    found = depth_of(truth)
+    same = np.isfinite(found) == np.isfinite(expected)
+    assert same.mean() > 0.995  # rays that graze the rim
+    hit = np.isfinite(found) & np.isfinite(expected)
+    assert hit.sum() > 300 and abs(found[hit] - expected[hit]).max() < 1e-3
+
+
+def test_slope_of_a_sheet_is_its_derivative():
+    u, v = torch.rand(2, 50, generator=torch.manual_seed(0), dtype=torch.float64) * 2 - 1
+    u.requires_grad_(), v.requires_grad_()
+    waves = torch.tensor([3.0, -2.0], dtype=torch.float64)
+    expected = torch.autograd.grad(sheet_height(u, v, *waves).sum(), (u, v))
+    assert sheet_height(u, v, *waves).abs().max() <= 1
+    torch.testing.assert_close(sheet_slope(u, v, *waves), expected)
+
+
+def test_foliage_is_an_ellipsoid_shell_with_holes(bank):
+    rotation = rotation_xyz(0, 0.8)
+    ball = thing(Kind.FOLIAGE, (0, 0, 4), (1, 1, 1), rotation, material=HOLES)
+    _, truth = view(bank, ball)
+    depth = depth_of(truth)
+    x, y = rays()
+    hit = np.isfinite(depth)
+    points = np.stack([x, y, np.ones_like(x)], -1) * np.where(hit, depth, 0)[..., None]
+    points = (points - (0, 0, 4)) @ rotation
+    np.testing.assert_allclose(np.linalg.norm(points[hit], axis=-1), 1, atol=1e-3)
+    shell = np.isfinite(enter_ball(x, y, np.array([0, 0, 4.0]), 1.0))
+    assert 0.2 < hit.sum() / shell.sum() < 0.95
+    # the texture is solid where its u is negative; on the face along z u is x
+    face = hit & (abs(points[..., 2]) > abs(points[..., :2]).max(-1) + 0.1)
+    assert face.sum() > 50 and (points[face][:, 0] < 2 / CAMERA.fx).all()
+    far = np.isfinite(depth) & (depth > 4.2)
+    assert far.sum() > 20, 'through the holes the far side is seen'
+
+
+def test_new_shapes_look_alike_from_both_eyes(bank):
+    smooth = np.asarray(np.mgrid[:SIZE, :SIZE].sum(0) / (2 * SIZE), np.float32)
+    smooth = np.repeat(smooth[..., None], 4, 2)
+    smooth[..., 3] = 1
+    bank = TextureBank({'smooth': [smooth]})
+    sheet = thing(Kind.SHEET, (0, 0, 3.5), (1.6, 1.2, 0.2), rotation_xyz(0.1, 0.2),
+                  taper=(2.5, 1.0))
+    ball = thing(Kind.FOLIAGE, (0.3, 0.2, 2.7), (0.4, 0.3, 0.2))
+    back = thing(Kind.CARD, (0, 0, 6), (9, 9, 0))
+    sun = replace(LIGHT, position=np.array([300.0, -400.0, -500.0]),
+                  shadow_centre=np.array([0, 0, 4.0]), shadow_radius=3.0)
+    colours, truth = view(bank, sheet, ball, back, light=sun)
+    assert warp_error(colours, truth) < 0.012
+    truth = replace(truth, disparity=truth.disparity + 1.5)
+    assert warp_error(colours, truth) > 0.025
+
+
+def test_a_mirror_shows_a_picture_at_another_disparity(bank):
+    mirror = replace(PLAIN, mirror=1.0, plain=1.0)
+    light = replace(LIGHT, surroundings_distance=4.0)
+    wall = thing(Kind.CARD, (0, 0, 4), (9, 9, 0), rotation_xyz(0, 0.2), material=mirror)
+    colours, truth = view(bank, wall, light=light)
+    plain, plain_truth = view(bank, wall, light=light, specular=False)
+    torch.testing.assert_close(truth.disparity, plain_truth.disparity)  # the truth is the pane's
+    assert plain.std() < 0.05 and colours.std() > 0.08
+    assert warp_error(plain, truth) < 0.002
+    assert warp_error(colours, truth) > 0.05
+
+
+def test_only_the_panes_of_glass_reflect(bank):
+    pane = thing(Kind.CARD, (0, 0, 4), (1, 1, 0), material=replace(HOLES, glass=1.0))
+    matt = thing(Kind.CARD, (0, 0, 4), (1, 1, 0), material=HOLES)
+    changed = (view(bank, pane)[0] - view(bank, matt)[0]).abs().sum(1)[0].numpy() > 1e-3
+    x, _ = rays()
+    card = (abs(4 * x) < 0.95) & (abs(4 * rays()[1]) < 0.95)
+    assert changed[card & (4 * x > 0.1)].mean() > 0.9
+    assert not changed[card & (4 * x < -0.1)].any() and not changed[abs(4 * x) > 1.1].any()
+
+
+def test_shadow_falls_where_the_lamp_is_hidden(bank):
+    lamp = np.array([0.0, -3.0, 4.0])  # straight above the block
+    light = replace(LIGHT, position=lamp, ambient=0.3, shadow_centre=np.array([0, 1.0, 4.0]),
+                    shadow_radius=3.0)
+    ground = thing(Kind.CARD, (0, 1, 4), (9, 9, 0), rotation_xyz(np.pi / 2), ground=True,
+                   material=replace(PLAIN, plain=1.0))
+    mark = thing(Kind.CARD, (0, 0.99, 4), (9, 0.1, 0), rotation_xyz(np.pi / 2), ground=True,
+                 material=replace(PLAIN, plain=1.0))
+    block = thing(Kind.CARD, (0, 0.5, 4), (0.4, 0.4, 0), rotation_xyz(np.pi / 2))
+    lit, _ = view(bank, ground, mark, block, light=replace(light, shadow_radius=0.0))
+    shaded, truth = view(bank, ground, mark, block, light=light)
+    x, y = rays()
+    depth = depth_of(truth)
+    on_ground = np.isfinite(depth) & (abs(depth * y - 1) < 0.02)
+    reach = np.maximum(abs(depth * x), abs(depth - 4)) * 3.5 / 4  # at the height of the block
+    ratio = (shaded / lit)[0, 0].numpy()
+    assert (ratio[on_ground & (reach < 0.35)] < 0.6).all()
+    np.testing.assert_allclose(ratio[on_ground & (reach > 0.47)], 1, atol=1e-4)
+    assert (on_ground & (reach < 0.35)).sum() > 5
+    assert warp_error(shaded, truth, torch.from_numpy(on_ground)[None, None]) < 0.05
+
+
+def test_glowing_things_need_no_light(bank):
+    dark = replace(LIGHT, ambient=0.02, position=np.array([0.0, 0.0, 50.0]))  # behind the card
+    glow, off = (view(bank, thing(Kind.CARD, (0, 0, 5), (9, 9, 0), material=replace(
+        PLAIN, plain=1.0, glow=value)), light=dark)[0].mean() for value in (1.0, 0.0))
+    assert glow > 0.5 and off < 0.05

@@ -7,6 +7,7 @@ gets its own colours because real eyes differ.
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 import math
+from typing import Union
 
 import torch
 from torch import Tensor
@@ -176,7 +177,7 @@ def recolour(left: Tensor, right: Tensor, config: AugmentConfig,
         image = image + noise * torch.randn(image.shape, generator=random, device=device)
         step = _uniform(1, 0.02, 0.12, generator).item()
         views.append(_apply_to_some(image, config.jpeg, generator,
-                                    lambda x, step=step: _block_quantise(x, step)))
+                                    lambda x, step=step: block_quantise(x, step)))
     return views[0], views[1]
 
 
@@ -258,8 +259,13 @@ def _blur(image: Tensor) -> Tensor:
     return F.avg_pool2d(F.pad(image, (1, 1, 1, 1), mode='replicate'), 3, stride=1)
 
 
-def _block_quantise(image: Tensor, step: float) -> Tensor:
-    """JPEG-like artefacts: quantise 8x8 cosine coefficients, coarser for finer structure."""
+def block_quantise(image: Tensor, step: Union[float, Tensor]) -> Tensor:
+    """JPEG-like artefacts: quantise 8x8 cosine coefficients, coarser for finer structure.
+
+    Args:
+        image: (B, C, H, W) in [0, 1].
+        step: of the coarsest structure; a number or (B, 1, 1, 1).
+    """
     B, C, H, W = image.shape
     n = torch.arange(8, device=image.device, dtype=image.dtype)
     basis = torch.cos(math.pi / 8 * (n + 0.5) * n[:, None]) / 2
@@ -267,7 +273,8 @@ def _block_quantise(image: Tensor, step: float) -> Tensor:
     padded = F.pad(image, (0, -W % 8, 0, -H % 8), mode='replicate')
     blocks = padded.unfold(2, 8, 8).unfold(3, 8, 8)
     coefficients = basis @ blocks @ basis.T
-    coarse = step * (1 + n[:, None] + n)
+    coarse = 1 + n[:, None] + n
+    coarse = coarse * (step if isinstance(step, float) else step[..., None, None])
     coefficients = (coefficients / coarse).round() * coarse
     blocks = basis.T @ coefficients @ basis
     # (B, C, rows, columns, 8, 8) -> (B, C, H, W)

@@ -16,7 +16,10 @@ from svp_ros.data.world.scene import (
 )
 from svp_ros.data.world.textures import SIZE
 
-SURFACES = ('noise', 'noise', 'blob', 'pattern', 'pattern', 'speckle', 'figure', 'text')
+PAINTED = ('noise', 'noise', 'blob', 'pattern', 'pattern', 'speckle', 'figure', 'text')
+NATURAL = ('wood', 'wood', 'stone', 'stone', 'plaster', 'plaster', 'cloth', 'cloth', 'asphalt',
+           'grass', 'bark', 'leaf')
+REPEATING = ('facade', 'pattern', 'cloth', 'text')
 IDENTITY = np.eye(3)
 
 
@@ -56,7 +59,8 @@ class SceneBuilder:
 
     def material(self, depth: float, group: Optional[str] = None, plain: Optional[float] = None,
                  tint: Optional[Sequence[float]] = None,
-                 gloss: Optional[float] = None, metres: Optional[float] = None) -> Material:
+                 gloss: Optional[float] = None, metres: Optional[float] = None,
+                 mirror: Optional[float] = None, glow: float = 0.0) -> Material:
         """Draw a surface for something at `depth` metres.
 
         Args:
@@ -66,16 +70,20 @@ class SceneBuilder:
             tint: None draws it.
             gloss: None draws it.
             metres: length of one texture repeat instead of a scale by depth.
+            mirror: None draws it where gloss is drawn, too.
+            glow: light of its own.
         """
         rng, config = self.rng, self.config
         if group is None:
-            photo = rng.random() < config.photograph_share
-            group = 'photo' if photo else SURFACES[rng.integers(len(SURFACES))]
+            group = self._draw_group()
         if plain is None:
             plain = rng.uniform(0.9, 1.0) if rng.random() < config.plain_share else \
                 rng.choice([0.0, rng.uniform(0, 0.7)])
         if tint is None:  # blank things are more colourful
             tint = self.tint(self.vivid + 0.2 * plain)
+        if mirror is None:
+            mirror = log_uniform(rng, 0.03, 0.6) if (
+                gloss is None and rng.random() < config.reflective_share) else 0.0
         if gloss is None:
             gloss = rng.uniform(0.1, 0.6) if rng.random() < config.gloss_share else 0.0
         if metres is None:
@@ -84,23 +92,48 @@ class SceneBuilder:
             density = SIZE / metres
         return Material(self.texture(group), (density, density),
                         tuple(rng.uniform(0, SIZE, 2).tolist()),
-                        tuple(tint), float(plain), float(gloss))
+                        tuple(tint), float(plain), float(gloss), float(mirror), 0.0, glow)
+
+    def _draw_group(self) -> str:
+        rng, config = self.rng, self.config
+        if rng.random() < config.photograph_share:
+            return 'photo'
+        groups = NATURAL if rng.random() < config.natural_share else PAINTED
+        return groups[rng.integers(len(groups))]
+
+    def wall(self, depth: float) -> Material:
+        """Draw a material for a large wall, which may repeat one small motif."""
+        if self.rng.random() >= self.config.repeat_share:
+            return self.material(depth)
+        motif = log_uniform(self.rng, 12, 60) * depth / self.pixels  # that many pixels wide
+        repeats = self.rng.integers(1, 4)
+        group = REPEATING[self.rng.integers(len(REPEATING))]
+        return self.material(depth, group, self.rng.uniform(0, 0.7), gloss=0.0,
+                             metres=repeats * motif)
+
+    def shine(self, low: float, high: float) -> float:
+        """Draw how much glass or paint reflects; nothing below 0 or where reflections are off."""
+        value = self.rng.uniform(low, high)
+        return float(max(value, 0.0)) if self.config.reflective_share else 0.0
 
     def fitted(self, group: str, half: Sequence[float], repeats: tuple[float, float] = (1, 1),
-               tint: Optional[Sequence[float]] = None, plain: float = 0.0) -> Material:
+               tint: Optional[Sequence[float]] = None, plain: float = 0.0,
+               mirror: float = 0.0, glow: float = 0.0) -> Material:
         """Draw a material whose texture covers a card of this half size `repeats` times."""
         density = tuple(SIZE * n / (2 * side) for n, side in zip(repeats, half))
         return Material(self.texture(group), density,
                         tuple(SIZE * n / 2 for n in repeats),
-                        self.tint(0.1) if tint is None else tuple(tint), plain)
+                        self.tint(0.1) if tint is None else tuple(tint), plain, 0.0, mirror, 0.0,
+                        glow)
 
     def add(self, kind: Kind, centre: Sequence[float], half: Sequence[float], material: Material,
             rotation: np.ndarray = IDENTITY, taper: tuple[float, float] = (0.0, 0.0),
-            instance: int = 0, velocity: Sequence[float] = (0.0, 0.0, 0.0)) -> None:
+            instance: int = 0, velocity: Sequence[float] = (0.0, 0.0, 0.0),
+            ground: bool = False) -> None:
         """Add one primitive."""
         self.primitives.append(Primitive(
             kind, np.asarray(centre, float), np.asarray(half, float), rotation, material, taper,
-            instance, np.asarray(velocity, float)))
+            instance, np.asarray(velocity, float), ground))
 
     def next_instance(self) -> int:
         """Return a new instance number, from 1."""
@@ -115,6 +148,10 @@ class SceneBuilder:
         """
         rng = self.rng
         instance = self.next_instance()
+        if rng.random() < self.config.curved_share:
+            self.add_sheet(centre, size * np.exp(rng.normal(0, 0.4, 2)), depth,
+                           random_rotation(rng), instance, nearest)
+            return
         kind = Kind(rng.choice(5, p=[0.36, 0.2, 0.2, 0.16, 0.08]))
         half = size * np.exp(rng.normal(0, 0.4, 3))
         if rng.random() < thin and kind in (Kind.BOX, Kind.CYLINDER):
@@ -126,12 +163,27 @@ class SceneBuilder:
         if kind in (Kind.BOX, Kind.CYLINDER) and rng.random() < 0.35:
             taper = tuple(rng.choice([0.0, 1.0, rng.uniform(0, 1)], 2).tolist())
         if kind is Kind.CUTOUT:
-            group = str(rng.choice(['leaf', 'fence', 'fence', 'disc']))
+            group = str(rng.choice(['leaf', 'fence', 'fence', 'disc', 'twigs', 'spray']))
             repeats = rng.uniform(1, 3, 2) if group == 'fence' else (1, 1)
             material = self.fitted(group, half[:2], tuple(repeats), self.tint(0.3))
         else:
             material = self.material(depth)
         self.add(kind, keep_off(centre, half, nearest), half, material, rotation, taper, instance)
+
+    def add_sheet(self, centre: Sequence[float], half: Sequence[float], depth: float,
+                  rotation: np.ndarray, instance: int = 0, nearest: float = 0.0) -> None:
+        """Add a bent board or a piece of cloth with folds."""
+        rng = self.rng
+        if rng.random() < 0.6:  # bent
+            waves, depth_of_waves = rng.normal(0, 1.3, 2), rng.uniform(0.1, 0.5)
+            material = self.material(depth)
+        else:
+            waves = rng.uniform(3, 12), rng.normal(0, 1.5)
+            depth_of_waves = rng.uniform(0.02, 0.1)
+            material = self.material(depth, str(rng.choice(['cloth', 'plaster', 'photo'])))
+        half = np.array([*half, depth_of_waves * min(half)])
+        self.add(Kind.SHEET, keep_off(centre, half, nearest), half, material, rotation,
+                 tuple(waves), instance)
 
     def frame(self, position: Sequence[float], yaw: float, instance: int = 0,
               velocity: Sequence[float] = (0.0, 0.0, 0.0)) -> 'Frame':
@@ -149,21 +201,31 @@ class Frame:
         self.axes = rotation_xyz(0, yaw, 0)
 
     def add(self, kind: Kind, centre: Sequence[float], half: Sequence[float], material: Material,
-            rotation: np.ndarray = IDENTITY, taper: tuple[float, float] = (0.0, 0.0)) -> None:
+            rotation: np.ndarray = IDENTITY, taper: tuple[float, float] = (0.0, 0.0),
+            ground: bool = False) -> None:
         """Add a part at `centre` in the axes of this frame."""
         self.builder.add(kind, self.position + self.axes @ centre, half, material,
-                         self.axes @ rotation, taper, self.instance, self.velocity)
+                         self.axes @ rotation, taper, self.instance, self.velocity, ground)
 
     def bar(self, start: Sequence[float], end: Sequence[float], radius: float,
             material: Material) -> None:
         """Add a round bar between two points."""
+        self._rod(start, end, radius, material, 0.0)
+
+    def spike(self, start: Sequence[float], end: Sequence[float], radius: float,
+              material: Material) -> None:
+        """Add a round bar that narrows to a point at `end`."""
+        self._rod(end, start, radius, material, 1.0)
+
+    def _rod(self, start: Sequence[float], end: Sequence[float], radius: float,
+             material: Material, taper: float) -> None:
         start, end = np.asarray(start, float), np.asarray(end, float)
         length = np.linalg.norm(end - start)
         y = (end - start) / length
         x = np.cross(y, (0.0, 0.0, 1.0) if abs(y[2]) < 0.9 else (1.0, 0.0, 0.0))
         x /= np.linalg.norm(x)
         self.add(Kind.CYLINDER, (start + end) / 2, (radius, length / 2, radius), material,
-                 np.stack([x, y, np.cross(x, y)], 1))
+                 np.stack([x, y, np.cross(x, y)], 1), (taper, 0.0))
 
     def label(self, name: str, size: tuple[float, float, float]) -> None:
         """Give the thing a 3D box of (l, h, w) that stands on the ground."""

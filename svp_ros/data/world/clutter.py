@@ -5,7 +5,10 @@ from typing import Optional
 import numpy as np
 
 from svp_ros.data.world.builder import keep_off, SceneBuilder
-from svp_ros.data.world.scene import Kind, Light, log_uniform, rotation_xyz
+from svp_ros.data.world.fields import add_rock
+from svp_ros.data.world.lights import make_lamp
+from svp_ros.data.world.plants import add_lattice, add_spikes, add_wires
+from svp_ros.data.world.scene import Kind, Light, log_uniform, random_rotation, rotation_xyz
 from svp_ros.geometry import StereoCamera
 
 
@@ -20,9 +23,12 @@ def build_clutter(builder: SceneBuilder, camera: StereoCamera, nearest: float) -
     for _ in range(rng.integers(*config.clutter_objects)):
         depth = 1 / rng.uniform(0.9 / back, 0.8 / nearest)
         size = depth * log_uniform(rng, 0.02, 0.2) * camera.width / camera.fx
-        builder.random_object(_inside_view(rng, camera, depth), size, depth, config.thin_share,
-                              nearest)
-    return _lamp(rng, back)
+        centre = _inside_view(rng, camera, depth)
+        if rng.random() < 0.5 * config.thin_share:
+            _thin_object(builder, centre, size, depth, nearest)
+        else:
+            builder.random_object(centre, size, depth, config.thin_share, nearest)
+    return _lamp(builder, camera, nearest, back)
 
 
 def build_table(builder: SceneBuilder, camera: StereoCamera, nearest: float) -> Light:
@@ -37,17 +43,27 @@ def build_table(builder: SceneBuilder, camera: StereoCamera, nearest: float) -> 
         depth = 1 / rng.uniform(1 / back, 0.9 / nearest)
         size = depth * log_uniform(rng, 0.04, 0.3) * camera.width / camera.fx
         centre = _inside_view(rng, camera, depth)
-        if rng.random() < 0.3:
+        if rng.random() < 0.5 * config.thin_share:
+            _thin_object(builder, centre, size, depth, nearest)
+        elif rng.random() < 0.25:
             builder.random_object(centre, size, depth, config.thin_share, nearest)
         else:
             _standing_object(builder, centre, size, depth, floor, nearest)
-    return _lamp(rng, back)
+    return _lamp(builder, camera, nearest, back)
 
 
 def _standing_object(builder: SceneBuilder, centre: np.ndarray, size: float, depth: float,
                      floor: Optional[float], nearest: float) -> None:
-    """Add a box, ball, pot, cone, leaning board or pyramid, on the table if there is one."""
+    """Add a box, ball, pot, stone, leaning board or cloth, on the table if there is one."""
     rng = builder.rng
+    if rng.random() < 0.1:
+        add_rock(builder, keep_off(centre, np.full(3, 0.9 * size), nearest), size, depth)
+        return
+    if rng.random() < builder.config.curved_share:
+        turn = rotation_xyz(rng.normal(0, 0.5), rng.uniform(-1, 1), rng.choice([0, np.pi / 2]))
+        builder.add_sheet(centre, 1.3 * size * np.exp(rng.normal(0, 0.3, 2)), depth, turn,
+                          builder.next_instance(), nearest)
+        return
     half = size * np.exp(rng.normal(0, 0.3, 3))
     rotation = rotation_xyz(0, rng.uniform(-np.pi, np.pi), 0)
     taper = (0.0, 0.0)
@@ -68,16 +84,38 @@ def _standing_object(builder: SceneBuilder, centre: np.ndarray, size: float, dep
                 builder.next_instance())
 
 
+def _thin_object(builder: SceneBuilder, centre: np.ndarray, size: float, depth: float,
+                 nearest: float) -> None:
+    """Add a lattice, a spiky plant or wires."""
+    rng = builder.rng
+    choice = rng.integers(3)
+    centre = keep_off(centre, np.full(3, 1.5 * size), nearest)
+    if choice == 0:
+        add_lattice(builder, centre, 1.2 * size, depth, random_rotation(rng),
+                    builder.next_instance())
+    elif choice == 1:
+        add_spikes(builder, centre, 1.6 * size, depth, builder.next_instance())
+    else:
+        add_wires(builder, centre, 1.5 * size, depth)
+
+
 def _inside_view(rng: np.random.Generator, camera: StereoCamera, depth: float) -> np.ndarray:
     x, y = rng.uniform(-0.05, 1.05, 2) * (camera.width, camera.height)
     return depth * np.array([(x - camera.cx) / camera.fx, (y - camera.cy) / camera.fy, 1])
 
 
 def _backdrop(builder: SceneBuilder, camera: StereoCamera, depth: float) -> None:
+    """Add a wall, or a cloth that hangs in folds, which fills the view at about `depth`."""
     rng = builder.rng
     size = 6 * depth * max(camera.width / camera.fx, camera.height / camera.fy)
     rotation = rotation_xyz(rng.normal(0, 0.12), rng.normal(0, 0.25), rng.normal(0, 0.2))
-    builder.add(Kind.CARD, (0, 0, depth), (size, size, 0), builder.material(depth), rotation)
+    material = builder.wall(depth)
+    if rng.random() < builder.config.curved_share:
+        folds = depth * log_uniform(rng, 0.01, 0.08)
+        builder.add(Kind.SHEET, (0, 0, depth + folds), (size, size, folds), material, rotation,
+                    (rng.choice([-1, 1]) * log_uniform(rng, 6, 60), rng.normal(0, 8)))
+    else:
+        builder.add(Kind.CARD, (0, 0, depth), (size, size, 0), material, rotation)
 
 
 def _ground(builder: SceneBuilder, camera: StereoCamera, nearest: float, back: float) -> float:
@@ -92,15 +130,11 @@ def _ground(builder: SceneBuilder, camera: StereoCamera, nearest: float, back: f
     return height
 
 
-def _lamp(rng: np.random.Generator, distance: float) -> Light:
-    position = rng.normal(0, 1, 3) * distance
-    position[1] = -abs(position[1]) - 0.3 * distance
-    position[2] = min(position[2], 0.5 * distance)
-    sky = rng.uniform(0.2, 1.0, (2, 3))
-    return Light(position, rng.uniform(0.35, 0.85), _warm(rng),
-                 distance * log_uniform(rng, 0.7, 10), horizon=sky[0], zenith=sky[1])
-
-
-def _warm(rng: np.random.Generator) -> np.ndarray:
-    warmth = rng.normal(0.08, 0.15)
-    return np.array([1 + warmth, 1.0, 1 - warmth])
+def _lamp(builder: SceneBuilder, camera: StereoCamera, nearest: float, back: float) -> Light:
+    rng = builder.rng
+    position = rng.normal(0, 1, 3) * back
+    position[1] = -abs(position[1]) - 0.3 * back
+    position[2] = min(position[2], 0.5 * back)
+    middle = np.array([0, 0, 0.5 * (nearest + back)])
+    return make_lamp(builder, position, back * log_uniform(rng, 0.7, 10), middle,
+                     0.7 * back * camera.width / camera.fx)

@@ -9,6 +9,8 @@ Range = tuple[float, float]
 class WorldConfig:
     """Distributions of scenes; ranges are (low, high), shares are probabilities or weights.
 
+    What has a share is a group that a share of 0 switches off.
+
     Raises:
         ValueError: If a range is not ascending, a share is outside [0, 1] or all kinds are 0.
     """
@@ -17,6 +19,7 @@ class WorldConfig:
     street: float = 0.3
     clutter: float = 0.25
     table: float = 0.2
+    field_share: float = 0.35           # of clutter: open ground under the sky instead
 
     max_disparity: Range = (0.04, 0.3)  # of the image width, log-uniform; not for streets
     focal_length: Range = (0.6, 1.6)    # fx / width, log-uniform; not for streets
@@ -26,22 +29,43 @@ class WorldConfig:
     street_camera_height: Range = (1.4, 1.9)  # metres
     street_pixel_aspect: Range = (0.9, 2.6)  # wide road images are often squeezed to 4:3
     street_pitch_degrees: Range = (-1.0, 1.0)
+    field_pitch_degrees: Range = (-5.0, 30.0)  # positive looks down
 
     plain_share: float = 0.2            # surfaces without texture
     photograph_share: float = 0.3       # textured surfaces that show a photograph
-    gloss_share: float = 0.2
-    texels_per_pixel: Range = (0.35, 3.0)    # log-uniform
+    natural_share: float = 0.5          # of the others: wood, stone, cloth, plaster, grass
+    repeat_share: float = 0.12          # backdrops and walls that repeat one small motif
+    texels_per_pixel: Range = (0.45, 3.5)    # log-uniform
     clutter_objects: tuple[int, int] = (18, 45)
     table_objects: tuple[int, int] = (5, 16)
-    thin_share: float = 0.15
+    curved_share: float = 0.2           # free things and backdrops that are wavy sheets, curtains
+    thin_share: float = 0.15            # free things that are bars, lattices or spiky plants
+    foliage_share: float = 0.85         # plants with leaves and gaps instead of balls and cards
 
-    effects: bool = True                # camera effects: exposure, vignetting, blur, noise
-    specular: bool = True
-    exposure: Range = (0.6, 1.5)        # log-uniform, both eyes
+    gloss_share: float = 0.2            # surfaces with a highlight
+    reflective_share: float = 0.15      # free things that reflect; 0: nor do windows and cars
+    shadow_share: float = 0.6           # scenes with cast shadows
+    night_share: float = 0.08           # dark streets, fields and rooms
+
+    effects: bool = True                # all of the camera's effects below
+    specular: bool = True               # all highlights and reflections
+    brightness: Range = (0.3, 0.65)     # mean that automatic exposure aims at, log-uniform
+    exposure: Range = (0.6, 1.5)        # log-uniform, error of the exposure of both eyes
     exposure_difference: float = 0.05   # standard deviation of the log ratio between the eyes
-    noise: Range = (0.001, 0.025)       # log-uniform, standard deviation at mid grey
-    blur: Range = (0.0, 0.9)            # pixels
+    contrast: Range = (-0.2, 1.0)       # bend of the tone curve; above 0 darkens shadows
+    noise: Range = (0.001, 0.025)       # log-uniform, standard deviation at mid grey and gain 1
+    gain: Range = (0.6, 5.0)            # limits of automatic exposure; noise grows with it
+    blur: Range = (0.0, 0.8)            # pixels
     vignetting: Range = (0.0, 0.35)     # darkening of the corners
+    defocus_share: float = 0.1          # pairs that are sharp at one distance only
+    defocus: Range = (0.6, 2.2)         # pixels, standard deviation at the worst distance
+    motion_share: float = 0.1           # pairs blurred by the camera's own motion
+    motion: Range = (0.004, 0.016)      # of the image width
+    sharpen_share: float = 0.35         # pairs that the camera sharpens
+    sharpen: Range = (0.3, 1.5)         # strength
+    bayer_share: float = 0.3            # pairs from sensors with one colour per pixel
+    jpeg_share: float = 0.1             # pairs that were compressed
+    jpeg_step: Range = (0.01, 0.06)     # coarseness of the compression, of full scale
 
     def __post_init__(self):
         for item in fields(self):
@@ -56,6 +80,6 @@ class WorldConfig:
                              f'and one must be positive, got {weights}')
         for name in ('max_disparity', 'focal_length', 'pixel_aspect', 'street_focal_length',
                      'street_baseline', 'street_camera_height', 'street_pixel_aspect',
-                     'texels_per_pixel', 'exposure', 'noise'):
+                     'texels_per_pixel', 'exposure', 'noise', 'jpeg_step', 'brightness'):
             if getattr(self, name)[0] <= 0:
                 raise ValueError(f'{name} must be positive, got {getattr(self, name)}')

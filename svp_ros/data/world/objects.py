@@ -1,11 +1,12 @@
-"""Things made of several primitives: cars, people, cyclists, trees, poles, furniture."""
+"""Things made of several primitives: cars, people, cyclists, poles, furniture."""
 
 from typing import Optional, Sequence
 
 import numpy as np
 
 from svp_ros.data.world.builder import Frame, SceneBuilder
-from svp_ros.data.world.scene import Kind, Material, random_rotation, rotation_xyz
+from svp_ros.data.world.plants import add_bush, add_spikes
+from svp_ros.data.world.scene import Kind, Material, rotation_xyz
 
 CAR_COLOURS = ((1.4, 1.4, 1.4), (0.08, 0.08, 0.09), (0.6, 0.62, 0.65), (0.9, 0.9, 0.92),
                (0.75, 0.1, 0.08), (0.1, 0.2, 0.6), (0.35, 0.36, 0.38), (0.1, 0.35, 0.2))
@@ -20,9 +21,9 @@ def add_car(builder: SceneBuilder, position: Sequence[float], yaw: float,
     frame = builder.frame(position, yaw, builder.next_instance(), velocity)
     frame.label('Car', (length, height, width))
     colour = np.array(CAR_COLOURS[rng.integers(len(CAR_COLOURS))]) * rng.uniform(0.8, 1.2)
-    paint = _paint(builder, colour, gloss=rng.uniform(0.1, 0.6))
+    paint = _paint(builder, colour, gloss=rng.uniform(0.1, 0.6), mirror=builder.shine(0.02, 0.2))
     glass = _paint(builder, rng.uniform(0.08, 0.25) * np.array([0.9, 1, 1.1]),
-                   gloss=rng.uniform(0.2, 0.8), plain=0.6)
+                   gloss=rng.uniform(0.2, 0.8), plain=0.6, mirror=builder.shine(0.1, 0.5))
     rubber = _paint(builder, (0.1, 0.1, 0.1))
     waist, clearance = rng.uniform(0.52, 0.62) * height, 0.13 * height
     body = (waist - clearance) / 2
@@ -44,7 +45,7 @@ def add_car(builder: SceneBuilder, position: Sequence[float], yaw: float,
                       (0.2 * height, 0.1, 0.2 * height), rubber, rotation_xyz(np.pi / 2))
             light = (1.5, 1.5, 1.3) if end == 1 else (0.8, 0.05, 0.05)
             frame.add(Kind.BOX, (end * (length / 2 - 0.06), -0.85 * waist, side * 0.36 * width),
-                      (0.055, 0.06, 0.16), _paint(builder, light, gloss=0.5))
+                      (0.055, 0.06, 0.16), _paint(builder, light, gloss=0.5, glow=0.6))
     frame.add(Kind.BOX, (-length / 2 + 0.03, -0.5 * waist, 0), (0.025, 0.06, 0.26),
               builder.fitted('text', (0.26, 0.26), (0.5, 0.5)))
     _shadow(builder, position, yaw, (0.52 * length, 0.55 * width), velocity)
@@ -59,14 +60,17 @@ def add_truck(builder: SceneBuilder, position: Sequence[float], yaw: float,
     cargo = 0.38 * length
     frame.add(Kind.BOX, (-length / 2 + cargo, -0.55 * height, 0),
               (cargo, 0.45 * height, width / 2),
-              builder.material(10, plain=rng.choice([0.4, 0.98]), metres=rng.uniform(2, 5)))
-    paint = _paint(builder, CAR_COLOURS[rng.integers(len(CAR_COLOURS))], gloss=0.4)
+              builder.material(10, plain=rng.choice([0, 0.5, 0.95]), metres=rng.uniform(2, 5),
+                               tint=builder.tint(0.15)))
+    paint = _paint(builder, CAR_COLOURS[rng.integers(len(CAR_COLOURS))], gloss=0.4,
+                   mirror=builder.shine(0.0, 0.15))
     cab = length / 2 - cargo
     frame.add(Kind.BOX, (length / 2 - cab, -0.45 * height, 0), (cab, 0.35 * height, 0.48 * width),
               paint, taper=(0.3, 0.1))
     frame.add(Kind.BOX, (length / 2 - cab + 0.03, -0.6 * height, 0),
-              (0.93 * cab, 0.13 * height, 0.49 * width), _paint(builder, (0.1, 0.12, 0.14),
-                                                               gloss=0.6, plain=0.6))
+              (0.93 * cab, 0.13 * height, 0.49 * width), _paint(
+                  builder, (0.1, 0.12, 0.14), gloss=0.6, plain=0.6,
+                  mirror=builder.shine(0.1, 0.5)))
     for side in (-1, 1):
         for x in (-0.3, 0.32):
             frame.add(Kind.CYLINDER, (x * length, -0.42, side * (width / 2 - 0.15)),
@@ -135,28 +139,6 @@ def add_bicycle(frame: Frame) -> None:
     frame.add(Kind.ELLIPSOID, (-0.24, -0.9, 0), (0.13, 0.04, 0.07), _paint(builder, (0.1,) * 3))
 
 
-def add_tree(builder: SceneBuilder, position: Sequence[float], cards: int = 6) -> None:
-    """A trunk and a crown of leafy balls and cards."""
-    rng = builder.rng
-    trunk, radius = rng.uniform(1.5, 4), rng.uniform(1, 3)
-    frame = builder.frame(position, rng.uniform(-np.pi, np.pi))
-    depth = max(abs(position[2]), 4)
-    tint = (rng.uniform(0.5, 1.2) * np.exp(rng.normal(0, 0.15, 3))).tolist()
-    bark = builder.material(depth, 'noise', plain=0.5, tint=(0.4, 0.33, 0.28), gloss=0)
-    frame.bar((0, 0, 0), (rng.normal(0, 0.2), -trunk - radius, 0), rng.uniform(0.08, 0.28), bark)
-    for _ in range(cards):
-        size = radius * rng.uniform(0.5, 1.0)
-        centre = np.array([0, -trunk - radius, 0]) + rng.normal(0, 0.45, 3) * radius
-        frame.add(Kind.CUTOUT, centre, (size, size, 0), builder.fitted('leaf', (size, size),
-                                                                      tint=tint),
-                  random_rotation(rng))
-    for _ in range(2):
-        size = radius * rng.uniform(0.4, 0.75, 3)
-        centre = np.array([0, -trunk - radius, 0]) + rng.normal(0, 0.3, 3) * radius
-        leaves = builder.material(depth, 'leaf', plain=0.0, tint=tint, gloss=0, metres=2 * radius)
-        frame.add(Kind.ELLIPSOID, centre, size, leaves)
-
-
 def add_pole(builder: SceneBuilder, position: Sequence[float], yaw: float) -> None:
     """A street lamp, a sign or a bare pole."""
     rng = builder.rng
@@ -170,6 +152,8 @@ def add_pole(builder: SceneBuilder, position: Sequence[float], yaw: float) -> No
         reach = rng.uniform(0.5, 2.5)
         frame.bar((0, -height, 0), (reach, -height - 0.2, 0), 0.6 * radius, metal)
         frame.add(Kind.BOX, (reach, -height - 0.15, 0), (0.35, 0.08, 0.15), metal)
+        frame.add(Kind.BOX, (reach, -height - 0.06, 0), (0.3, 0.02, 0.12),
+                  _paint(builder, (1.6, 1.5, 1.2), glow=1.0))
     elif kind == 2:
         size = rng.uniform(0.25, 0.45)
         rotation = rotation_xyz(0, rng.choice([-1, 1]) * np.pi / 2, 0)
@@ -277,7 +261,8 @@ def _lamp(frame: Frame, depth: float, skin: Material) -> float:
     frame.add(Kind.CYLINDER, (0, -0.015, 0), (0.15, 0.015, 0.15), skin)
     frame.bar((0, 0, 0), (0, -height, 0), 0.015, skin)
     frame.add(Kind.CYLINDER, (0, -height, 0), (0.22, 0.15, 0.22),
-              frame.builder.material(depth, plain=0.95, tint=(1.5, 1.45, 1.2)),
+              frame.builder.material(depth, plain=0.95, tint=(1.5, 1.45, 1.2),
+                                     glow=rng.choice([0, 0.8])),
               taper=(rng.uniform(0.1, 0.7), 0))
     return height
 
@@ -286,16 +271,11 @@ def _plant(frame: Frame, depth: float, skin: Material) -> float:
     builder, rng = frame.builder, frame.builder.rng
     frame.add(Kind.CYLINDER, (0, -0.18, 0), (0.18, 0.18, 0.18), skin, rotation_xyz(np.pi),
               (0.3, 0))
-    for _ in range(rng.integers(4, 10)):
-        if rng.random() < 0.5:
-            size = rng.uniform(0.15, 0.35)
-            frame.add(Kind.CUTOUT, rng.normal(0, 0.12, 3) - (0, 0.6, 0), (size, size, 0),
-                      builder.fitted('leaf', (size, size)), random_rotation(rng))
-        else:  # a long leaf
-            lean = rng.normal(0, 0.6, 2)
-            frame.add(Kind.ELLIPSOID, (0.25 * lean[0], -0.65, 0.25 * lean[1]), (0.05, 0.35, 0.012),
-                      builder.material(depth, 'leaf', 0.7, tint=(0.6, 1.1, 0.5)),
-                      rotation_xyz(-lean[1], rng.uniform(-3, 3), lean[0]))
+    top = frame.position - (0, 0.36, 0)
+    if rng.random() < 0.5:
+        add_spikes(builder, top, rng.uniform(0.3, 0.7), depth, frame.instance)
+    else:
+        add_bush(builder, top - (0, 0.25, 0), rng.uniform(0.2, 0.45, 3))
     return 0.9
 
 
@@ -325,9 +305,9 @@ _FURNITURE = (_table, _table, _chair, _chair, _shelf, _shelf, _cabinet, _sofa, _
 
 
 def _paint(builder: SceneBuilder, colour: Sequence[float], gloss: float = 0.0,
-           plain: Optional[float] = None) -> Material:
+           plain: Optional[float] = None, mirror: float = 0.0, glow: float = 0.0) -> Material:
     plain = builder.rng.uniform(0.85, 1) if plain is None else plain
-    return builder.material(8, 'noise', plain, tint=colour, gloss=gloss)
+    return builder.material(8, 'noise', plain, tint=colour, gloss=gloss, mirror=mirror, glow=glow)
 
 
 def _clothes(builder: SceneBuilder) -> tuple[Material, Material, Material]:
@@ -350,4 +330,4 @@ def _shadow(builder: SceneBuilder, position: Sequence[float], yaw: float,
     """A dark patch on the ground."""
     frame = builder.frame(position, yaw, 0, velocity)
     frame.add(Kind.CARD, (0, -0.01, 0), (*half, 0), _paint(builder, (0.12,) * 3),
-              rotation_xyz(np.pi / 2))
+              rotation_xyz(np.pi / 2), ground=True)

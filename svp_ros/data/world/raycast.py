@@ -13,28 +13,37 @@ import torch
 from torch import Tensor
 
 from svp_ros.data.world.scene import Kind
-from svp_ros.data.world.table import gather, PrimitiveTable, SURFACE_COLUMNS
+from svp_ros.data.world.shapes import (
+    cross_sphere,
+    enter_box,
+    enter_cylinder,
+    enter_sheet,
+    enter_sphere,
+    face_of_cube,
+    NEAR,
+)
+from svp_ros.data.world.table import gather, PrimitiveTable, SURFACE
 from svp_ros.data.world.textures import TextureBank
 
 TILE = 8
-NEAR = 1e-3  # metres
 ROWS_AT_ONCE = {'cpu': 1500}  # keeps intermediate results in the cache
 MISS = torch.iinfo(torch.int64).max
 
 
 @dataclass(frozen=True)
 class Hits:
-    """What each pixel sees; V = 2 * B views, left eyes first."""
+    """What each pixel sees; V = eyes * B views, left eyes first."""
 
     primitive: Tensor  # (V, H, W) int64, -1 = nothing
     depth: Tensor      # (V, H, W) float32, inf = nothing
 
 
 def cast(table: PrimitiveTable, bank: TextureBank, batch: int, height: int, width: int) -> Hits:
-    """Find the nearest primitive at every pixel centre of both eyes."""
+    """Find the nearest primitive at every pixel centre of all eyes of the table."""
     device = table.scene.device
+    views = len(table.origin) * batch
     rows, columns = -(-height // TILE), -(-width // TILE)
-    nearest = torch.full((2 * batch * rows * columns, TILE * TILE), MISS, device=device)
+    nearest = torch.full((views * rows * columns, TILE * TILE), MISS, device=device)
     y, x = torch.meshgrid(torch.arange(TILE, device=device), torch.arange(TILE, device=device),
                           indexing='ij')
     inside_x, inside_y = x.reshape(1, -1).float(), y.reshape(1, -1).float()
@@ -51,8 +60,8 @@ def cast(table: PrimitiveTable, bank: TextureBank, batch: int, height: int, widt
             keys = _pack(depth, primitive[some, None])
             nearest.scatter_reduce_(0, view_tile[some, None].expand_as(keys), keys, 'amin')
     primitive, depth = _unpack(nearest)
-    return Hits(_from_tiles(primitive, batch, rows, columns, height, width),
-                _from_tiles(depth, batch, rows, columns, height, width))
+    return Hits(_from_tiles(primitive, views, rows, columns, height, width),
+                _from_tiles(depth, views, rows, columns, height, width))
 
 
 def cast_candidates(table: PrimitiveTable, bank: TextureBank, eye: Tensor, x: Tensor, y: Tensor,
@@ -103,76 +112,54 @@ def intersect(kind: Kind, table: PrimitiveTable, bank: TextureBank, primitive: T
     direction = [torch.addcmul(torch.addcmul(ray[3 * i + 2], ray[3 * i], x), ray[3 * i + 1], y)
                  for i in range(3)]
     origin = table.origin[eye, primitive].unsqueeze(-1).unbind(1)
+    taper = table.taper[primitive].unsqueeze(-1).unbind(1)
     if kind is Kind.ELLIPSOID:
-        return _enter_sphere(origin, direction)
+        return enter_sphere(origin, direction)
     if kind is Kind.BOX:
-        return _enter_box(origin, direction, *table.taper[primitive].unsqueeze(-1).unbind(1))
+        return enter_box(origin, direction, *taper)
     if kind is Kind.CYLINDER:
-        return _enter_cylinder(origin, direction, table.taper[primitive, :1])
+        return enter_cylinder(origin, direction, taper[0])
+    if kind is Kind.SHEET:
+        return enter_sheet(origin, direction, *taper)
+    if kind is Kind.FOLIAGE:
+        return _enter_foliage(table, bank, primitive, origin, direction)
     depth = -origin[2] / direction[2]
     u, v = origin[0] + depth * direction[0], origin[1] + depth * direction[1]
     hit = (depth > NEAR) & (u.abs() <= 1) & (v.abs() <= 1)
     if kind is Kind.CUTOUT:
-        row = {name: [value[:, None] for value in values] for name, values
-               in gather(table.surface, SURFACE_COLUMNS, primitive).items()}
-        half, density, offset = row['half'], row['density'], row['offset']
-        footprint = (density[0] + density[1]) * 0.5 / row['camera'][0] * depth
-        hit = hit & bank.opaque(row['texture'][0].long().expand_as(u),
-                                torch.addcmul(offset[0], u, half[0] * density[0]),
-                                torch.addcmul(offset[1], v, half[1] * density[1]),
-                                torch.where(hit, footprint, 1.0))
+        half = table.half[primitive]
+        hit = hit & _solid(table, bank, primitive, u * half[:, :1], v * half[:, 1:2],
+                           torch.where(hit, depth, 1.0))
     return torch.where(hit, depth, torch.inf)
 
 
-def _enter_sphere(origin, direction) -> Tensor:
-    squared = _dot(direction, direction)
-    middle = -_dot(origin, direction) / squared  # closest approach: exact for far small spheres
-    closest = [torch.addcmul(o, middle, d) for o, d in zip(origin, direction)]
-    spare = 1 - _dot(closest, closest)
-    depth = middle - (spare.clamp(min=0) / squared).sqrt()
-    return torch.where((spare > 0) & (depth > NEAR), depth, torch.inf)
+def _enter_foliage(table: PrimitiveTable, bank: TextureBank, primitive: Tensor, origin,
+                   direction) -> Tensor:
+    """Take the near side of the shell where it is solid, else the far side."""
+    found = torch.full_like(direction[0], torch.inf)
+    near, far = cross_sphere(origin, direction)
+    for depth in (far, near):
+        hit = (depth > NEAR) & (depth < torch.inf)
+        depth = torch.where(hit, depth, 1.0)
+        x, y, z = (torch.addcmul(o, depth, d) for o, d in zip(origin, direction))
+        on_x, on_y = face_of_cube(x.abs(), y.abs(), z.abs())
+        size_x, size_y, size_z = (table.half[primitive, axis, None] for axis in range(3))
+        hit = hit & _solid(table, bank, primitive, torch.where(on_x, z * size_z, x * size_x),
+                           torch.where(on_y, z * size_z, y * size_y), depth)
+        found = torch.where(hit, depth, found)
+    return found
 
 
-def _enter_box(origin, direction, taper_x: Tensor, taper_z: Tensor) -> Tensor:
-    """Clip the ray by six planes; |x| <= 1 + taper_x (y - 1) / 2 and alike for z."""
-    enter = torch.full_like(direction[0], NEAR)
-    leave = torch.full_like(direction[0], torch.inf)
-    for axis, taper in ((0, taper_x), (1, None), (2, taper_z)):
-        slope = 0.0 if taper is None else taper / 2 * direction[1]
-        size = 1.0 if taper is None else 1 + taper * (origin[1] - 1) / 2
-        for o, d in ((origin[axis] - size, direction[axis] - slope),
-                     (-origin[axis] - size, -direction[axis] - slope)):
-            depth = -o / d
-            enter = torch.where(d < 0, torch.maximum(enter, depth), enter)
-            leave = torch.where(d > 0, torch.minimum(leave, depth), leave)
-    return torch.where((enter < leave) & (enter > NEAR), enter, torch.inf)
-
-
-def _enter_cylinder(origin, direction, taper: Tensor) -> Tensor:
-    """Take the nearest of two hits of the (tapered) side and one of each end."""
-    middle = -_dot(origin, direction) / _dot(direction, direction)
-    ox, oy, oz = (torch.addcmul(o, middle, d) for o, d in zip(origin, direction))
-    dx, dy, dz = direction
-    radius, slope = 1 + taper * (oy - 1) / 2, taper / 2 * dy
-    a = dx * dx + dz * dz - slope * slope
-    b = ox * dx + oz * dz - radius * slope
-    c = ox * ox + oz * oz - radius * radius
-    root = (b * b - a * c)
-    span = root.clamp(min=0).sqrt()
-    best = torch.full_like(a, torch.inf)
-    for step in ((-b - span) / a, (-b + span) / a):
-        good = (root > 0) & ((oy + step * dy).abs() <= 1) & (middle + step > NEAR)
-        best = torch.where(good, torch.minimum(best, step), best)
-    for end in (1, -1):
-        step = (end - oy) / dy
-        x, z, size = ox + step * dx, oz + step * dz, 1 if end == 1 else 1 - taper
-        good = (x * x + z * z <= size * size) & (middle + step > NEAR)
-        best = torch.where(good, torch.minimum(best, step), best)
-    return middle + best
-
-
-def _dot(a, b) -> Tensor:
-    return torch.addcmul(torch.addcmul(a[0] * b[0], a[1], b[1]), a[2], b[2])
+def _solid(table: PrimitiveTable, bank: TextureBank, primitive: Tensor, u: Tensor, v: Tensor,
+           depth: Tensor) -> Tensor:
+    """Return whether the texture has no hole at (u, v), metres from the middle."""
+    row = {name: [value[:, None] for value in values]
+           for name, values in gather(table.surface, SURFACE, primitive).items()}
+    density, offset = row['density'], row['offset']
+    footprint = (density[0] + density[1]) * 0.5 / row['camera'][0] * depth
+    return bank.opaque(row['texture'][0].long().expand_as(u),
+                       torch.addcmul(offset[0], u, density[0]),
+                       torch.addcmul(offset[1], v, density[1]), footprint)
 
 
 def _pack(depth: Tensor, primitive: Tensor) -> Tensor:
@@ -187,9 +174,9 @@ def _unpack(keys: Tensor) -> tuple[Tensor, Tensor]:
     return primitive, torch.where(keys == MISS, torch.inf, depth)
 
 
-def _from_tiles(values: Tensor, batch, rows, columns, height, width) -> Tensor:
-    values = values.view(2 * batch, rows, columns, TILE, TILE).transpose(2, 3)
-    return values.reshape(2 * batch, rows * TILE, columns * TILE)[:, :height, :width].contiguous()
+def _from_tiles(values: Tensor, views, rows, columns, height, width) -> Tensor:
+    values = values.view(views, rows, columns, TILE, TILE).transpose(2, 3)
+    return values.reshape(views, rows * TILE, columns * TILE)[:, :height, :width].contiguous()
 
 
 def _chunks(count: int, device: torch.device, rays: int = TILE * TILE) -> Iterator[slice]:
@@ -199,7 +186,7 @@ def _chunks(count: int, device: torch.device, rays: int = TILE * TILE) -> Iterat
 
 
 def _touched_tiles(table: PrimitiveTable, part: slice, rows: int, columns: int) -> Tensor:
-    """Return (2, n, rows * columns): whether an outline may touch a tile.
+    """Return (eyes, n, rows * columns): whether an outline may touch a tile.
 
     The oriented box is clipped at the near plane, its corners are projected, and their extent
     along four directions (x, y and both diagonals) is compared with the tile's.
@@ -223,7 +210,7 @@ def _touched_tiles(table: PrimitiveTable, part: slice, rows: int, columns: int) 
 
 
 def _project_corners(table: PrimitiveTable, part: slice) -> tuple[Tensor, Tensor, Tensor]:
-    """Return pixels (2, n, 20) of the 8 corners and 12 clipped edges, and which of them exist."""
+    """Return pixels (eyes, n, 20) of 8 corners and 12 clipped edges, and which of them exist."""
     device = table.centre.device
     sign = torch.tensor([[i, j, k] for i in (-1., 1.) for j in (-1., 1.) for k in (-1., 1.)],
                         device=device)
@@ -238,8 +225,9 @@ def _project_corners(table: PrimitiveTable, part: slice) -> tuple[Tensor, Tensor
     exists = torch.cat([corners[..., 2] >= near,
                         (begin[..., 2] - near) * (end[..., 2] - near) < 0], 1)
     points = torch.cat([corners, crossing], 1)
-    fx, fy, cx, cy, baseline = table.scenes[table.scene[part], :5, None].unbind(1)
+    fx, fy, cx, cy, baseline = table.scenes[:5, table.scene[part], None].unbind()
     z = points[..., 2].clamp(min=near)
-    x = torch.stack([fx * points[..., 0] / z + cx, fx * (points[..., 0] - baseline) / z + cx])
+    x = torch.stack([fx * (points[..., 0] - eye * baseline) / z + cx
+                     for eye in range(len(table.origin))])
     y = (fy * points[..., 1] / z + cy).expand_as(x)
     return x, y, exists.expand_as(x)

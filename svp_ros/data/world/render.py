@@ -1,7 +1,7 @@
 """Scenes to anti-aliased colours and exact ground truth of both eyes."""
 
 from dataclasses import dataclass
-from typing import Sequence, Union
+from typing import Optional, Sequence, Union
 
 import torch
 from torch import Tensor
@@ -9,6 +9,7 @@ from torch import Tensor
 from svp_ros.data.world.raycast import cast, cast_candidates, Hits
 from svp_ros.data.world.scene import Scene
 from svp_ros.data.world.shade import shade
+from svp_ros.data.world.shadow import cast_shadows, find_lit, ShadowMap
 from svp_ros.data.world.table import make_table, PrimitiveTable
 from svp_ros.data.world.textures import TextureBank
 
@@ -26,6 +27,17 @@ class Truth:
     instance: Tensor
 
 
+@dataclass(frozen=True)
+class _Rays:
+    """N rays and what they meet."""
+
+    view: Tensor  # eye * B + scene, ascending
+    x: Tensor
+    y: Tensor
+    primitive: Tensor
+    depth: Tensor
+
+
 def render(scenes: Sequence[Scene], bank: TextureBank, height: int, width: int,
            specular: bool = True, device: Union[str, torch.device] = 'cpu'
            ) -> tuple[Tensor, Truth]:
@@ -37,17 +49,30 @@ def render(scenes: Sequence[Scene], bank: TextureBank, height: int, width: int,
     B = len(scenes)
     table = make_table(scenes, device)
     hits = cast(table, bank, B, height, width)
+    shadows = cast_shadows(scenes, table, bank)
     view = torch.arange(2 * B, device=device)[:, None, None].expand(-1, height, width)
     y, x = torch.meshgrid(torch.arange(height, device=device, dtype=torch.float32),
                           torch.arange(width, device=device, dtype=torch.float32), indexing='ij')
     flat = [values.expand(2 * B, -1, -1).reshape(-1) for values in (view, x, y)]
     view, x, y = flat
-    colour, normal = shade(table, bank, view % B, view // B, x, y, hits.primitive.view(-1),
-                           hits.depth.view(-1), specular)
+    rays = _Rays(view, x, y, hits.primitive.view(-1), hits.depth.view(-1))
+    colour, normal = _shade(table, bank, B, shadows, rays, specular)
     edge, candidates = _find_edges(hits, normal.view(3, 2 * B, height, width))
-    colour[:, edge] = _resample(table, bank, B, view[edge], x[edge], y[edge], candidates, specular)
+    rays = _spread(table, bank, B, view[edge], x[edge], y[edge], candidates)
+    samples, _ = _shade(table, bank, B, shadows, rays, specular)
+    colour[:, edge] = samples.view(3, -1, len(SUB_PIXELS)).mean(2)
     colour = colour.view(3, 2 * B, height, width).transpose(0, 1).contiguous()
     return colour, _ground_truth(table, hits, B)
+
+
+def _shade(table: PrimitiveTable, bank: TextureBank, batch: int, shadows: Optional[ShadowMap],
+           rays: _Rays, specular: bool) -> tuple[Tensor, Tensor]:
+    lit = None
+    if shadows:
+        lit = find_lit(shadows, table, rays.view, rays.x, rays.y, rays.primitive, rays.depth,
+                       batch)
+    return shade(table, bank, rays.view % batch, rays.view // batch, rays.x, rays.y,
+                 rays.primitive, rays.depth, lit, specular)
 
 
 def _find_edges(hits: Hits, normal: Tensor) -> tuple[Tensor, Tensor]:
@@ -74,20 +99,18 @@ def _find_edges(hits: Hits, normal: Tensor) -> tuple[Tensor, Tensor]:
     return edge, torch.stack(around, 1)
 
 
-def _resample(table: PrimitiveTable, bank: TextureBank, batch: int, view: Tensor, x: Tensor,
-              y: Tensor, candidates: Tensor, specular: bool) -> Tensor:
-    """Average four rays per pixel over the primitives seen around it."""
+def _spread(table: PrimitiveTable, bank: TextureBank, batch: int, view: Tensor, x: Tensor,
+            y: Tensor, candidates: Tensor) -> _Rays:
+    """Cast four rays per pixel to the primitives that are seen around it."""
     offset = torch.tensor(SUB_PIXELS, device=x.device)
     x, y = x[:, None] + offset[:, 0], y[:, None] + offset[:, 1]
     primitive, depth = cast_candidates(table, bank, view // batch, x, y, candidates)
     view = view[:, None].expand_as(x).reshape(-1)
-    colour, _ = shade(table, bank, view % batch, view // batch, x.reshape(-1), y.reshape(-1),
-                      primitive.view(-1), depth.view(-1), specular)
-    return colour.view(3, -1, len(SUB_PIXELS)).mean(2)
+    return _Rays(view, x.reshape(-1), y.reshape(-1), primitive.view(-1), depth.view(-1))
 
 
 def _ground_truth(table: PrimitiveTable, hits: Hits, batch: int) -> Truth:
-    fx, baseline = table.scenes[:, 0], table.scenes[:, 4]
+    fx, baseline = table.scenes[0], table.scenes[4]
     disparity = (fx * baseline).repeat(2)[:, None, None] / hits.depth
     left, right = disparity.chunk(2)
     instance = torch.where(hits.primitive < 0, 0, table.instance.take(hits.primitive.clamp(min=0)))

@@ -19,6 +19,9 @@ class Kind(IntEnum):
 
     BOX and CYLINDER (axis y) taper towards y = -1: radius 1 at y = 1, 1 - taper at y = -1.
     CARD and CUTOUT are the rectangle z = 0; a CUTOUT has holes where its texture has none.
+    FOLIAGE is an ellipsoid's shell with such holes.
+    SHEET is the wavy surface z = sheet_height(x, y) with taper as its waves: bent boards, hills,
+    curtains, cloth.
     """
 
     BOX = 0
@@ -26,6 +29,8 @@ class Kind(IntEnum):
     CYLINDER = 2
     CARD = 3
     CUTOUT = 4
+    FOLIAGE = 5
+    SHEET = 6
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,9 @@ class Material:
         tint: RGB factor.
         plain: 0 textured ... 1 blank.
         gloss: strength of the highlight, 0 is matt.
+        mirror: share of the surroundings' reflection in the colour, seen head-on.
+        glass: the same where the texture has holes, such as the panes of a facade.
+        glow: light of its own, 0 is none.
     """
 
     texture: int
@@ -47,11 +55,17 @@ class Material:
     tint: tuple[float, float, float]
     plain: float = 0.0
     gloss: float = 0.0
+    mirror: float = 0.0
+    glass: float = 0.0
+    glow: float = 0.0
 
 
 @dataclass(frozen=True)
 class Primitive:
-    """One textured shape; `velocity` in metres per second moves it through a sequence."""
+    """One textured shape; `velocity` in metres per second moves it through a sequence.
+
+    What is `ground`, with the marks on it, casts no shadow on other ground.
+    """
 
     kind: Kind
     centre: np.ndarray
@@ -61,6 +75,7 @@ class Primitive:
     taper: tuple[float, float] = (0.0, 0.0)
     instance: int = 0
     velocity: np.ndarray = field(default_factory=lambda: np.zeros(3))
+    ground: bool = False
 
 
 @dataclass(frozen=True)
@@ -77,7 +92,10 @@ class LabelledBox:
 
 @dataclass(frozen=True)
 class Light:
-    """A lamp or sun at `position`, ambient light, air and sky."""
+    """A lamp or sun at `position`, ambient light, air, sky and what mirrors reflect.
+
+    Things cast shadows within `shadow_radius` metres of `shadow_centre`.
+    """
 
     position: np.ndarray
     ambient: float
@@ -87,6 +105,10 @@ class Light:
     horizon: np.ndarray = field(default_factory=lambda: np.ones(3))  # colours of the sky
     zenith: np.ndarray = field(default_factory=lambda: np.ones(3))
     clouds: int = 0  # texture number
+    surroundings: int = 0  # texture number
+    surroundings_distance: float = 10.0  # metres
+    shadow_centre: np.ndarray = field(default_factory=lambda: np.zeros(3))
+    shadow_radius: float = 0.0
 
 
 @dataclass(frozen=True)

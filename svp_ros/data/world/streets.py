@@ -1,18 +1,20 @@
 """Streets: a road with kerbs and lane marks, houses, trees, poles, traffic and people."""
 
+from dataclasses import replace
 from typing import Callable
 
 import numpy as np
 
 from svp_ros.data.world.builder import SceneBuilder
+from svp_ros.data.world.lights import make_daylight, make_night
 from svp_ros.data.world.objects import (
     add_car,
     add_cyclist,
     add_pedestrian,
     add_pole,
-    add_tree,
     add_truck,
 )
+from svp_ros.data.world.plants import add_bush, add_tree
 from svp_ros.data.world.scene import Kind, Light, log_uniform, Pose, rotation_xyz
 
 FLAT = rotation_xyz(np.pi / 2)  # card on the ground: u to the right, v forward or back
@@ -35,45 +37,54 @@ def build_street(builder: SceneBuilder) -> tuple[Light, Pose, np.ndarray]:
     yaw = rng.normal(0, 0.03) if rng.random() < 0.8 else rng.normal(0, 0.3)
     roll = rng.normal(0, 0.006)
     pose = Pose(np.array([own_x, -height, 0.0]), rotation_xyz(pitch, yaw, roll))
-    return _daylight(builder), pose, np.array([0, 0, own_speed])
+    shaded = np.array([own_x, 0, rng.uniform(9, 14)])
+    if rng.random() < config.night_share:
+        lamp = pose.position + (rng.uniform(-0.6, 0.6), rng.uniform(-3, 0.8), rng.uniform(-2, 0.5))
+        light = make_night(builder, lamp, shaded, 9.0)
+    else:
+        light = make_daylight(builder, shaded, rng.uniform(9, 22))
+    return light, pose, np.array([0, 0, own_speed])
 
 
 def _add_road(builder: SceneBuilder, road: float) -> None:
     rng = builder.rng
     green = rng.random() < 0.5
-    verge = builder.material(8, 'speckle' if not green else 'leaf', plain=rng.uniform(0, 0.5),
+    verge = builder.material(8, 'grass' if green else 'speckle', plain=rng.uniform(0, 0.5),
                              gloss=0, metres=rng.uniform(2, 6))
-    builder.add(Kind.CARD, (0, 0.02, 60), (250, 250, 0), verge, FLAT)
-    asphalt = builder.material(8, str(rng.choice(['speckle', 'speckle', 'noise'])),
-                               plain=rng.uniform(0.2, 0.9), gloss=0,
+    builder.add(Kind.CARD, (0, 0.02, 60), (250, 250, 0), verge, FLAT, ground=True)
+    asphalt = builder.material(8, str(rng.choice(['asphalt', 'asphalt', 'speckle'])),
+                               plain=rng.uniform(0.0, 0.8), gloss=0,
                                metres=rng.uniform(3, 8), tint=rng.uniform(0.5, 1.0) * np.ones(3))
-    builder.add(Kind.CARD, (0, 0, 60), (road, 200, 0), asphalt, FLAT)
+    builder.add(Kind.CARD, (0, 0, 60), (road, 200, 0), asphalt, FLAT, ground=True)
     if rng.random() < 0.4:  # a side street
         z = rng.uniform(12, 50)
-        builder.add(Kind.CARD, (0, 0.01, z), (60, rng.uniform(3, 5), 0), asphalt, FLAT)
+        builder.add(Kind.CARD, (0, 0.01, z), (60, rng.uniform(3, 5), 0), asphalt, FLAT,
+                    ground=True)
     lines = [(0.0, True)] if rng.random() < 0.8 else []
     if rng.random() < 0.6:
         lines += [(-road + 0.25, False), (road - 0.25, False)]
     if road > 5:
         lines += [(-road / 2, True), (road / 2, True)]
+    white = rng.uniform(0.7, 1.3) * np.array([1, 1, rng.choice([1, 1, 0.6])])
     for x, dashed in lines:
         half = (rng.uniform(0.05, 0.1), 60)
         if dashed:
-            material = builder.fitted('mark', half, (0.3, 60 / rng.uniform(3, 9)))
-            builder.add(Kind.CUTOUT, (x, -0.008, 58), (*half, 0), material, FLAT)
+            material = builder.fitted('mark', half, (0.3, 60 / rng.uniform(3, 9)), white)
+            builder.add(Kind.CUTOUT, (x, -0.008, 58), (*half, 0), material, FLAT, ground=True)
         else:
             builder.add(Kind.CARD, (x, -0.008, 58), (*half, 0),
-                        builder.material(8, 'noise', 0.8, tint=(1.4,) * 3), FLAT)
+                        builder.fitted('mark', half, (0.3, 40), white), FLAT, ground=True)
     if rng.random() < 0.3:  # a crossing
         half = (rng.uniform(1, 2), road)
         builder.add(Kind.CUTOUT, (0, -0.009, rng.uniform(8, 30)), (*half, 0),
-                    builder.fitted('mark', half, (0.5, 2 * road)),
-                    FLAT @ rotation_xyz(roll=np.pi / 2))
-    for _ in range(rng.integers(0, 5)):  # shadows of trees and patches of tar
+                    builder.fitted('mark', half, (0.5, 2 * road), white),
+                    FLAT @ rotation_xyz(roll=np.pi / 2), ground=True)
+    for _ in range(rng.integers(0, 3)):  # leaves and patches of tar
         size = rng.uniform(0.8, 4, 2)
         tint = rng.uniform(0.1, 0.5) * np.ones(3)
         builder.add(Kind.CUTOUT, (rng.uniform(-road, road), -0.006, rng.uniform(4, 40)),
-                    (*size, 0), builder.fitted('leaf', size, tint=tint, plain=0.7), FLAT)
+                    (*size, 0), builder.fitted('leaf', size, tint=tint, plain=0.7), FLAT,
+                    ground=True)
 
 
 def _add_side(builder: SceneBuilder, side: int, road: float) -> None:
@@ -81,11 +92,11 @@ def _add_side(builder: SceneBuilder, side: int, road: float) -> None:
     rng = builder.rng
     pavement = rng.uniform(1, 4) if rng.random() < 0.8 else 0
     if pavement:
-        slabs = builder.material(8, str(rng.choice(['speckle', 'pattern', 'photo'])),
+        slabs = builder.material(8, str(rng.choice(['asphalt', 'speckle', 'pattern', 'stone'])),
                                  plain=rng.uniform(0.2, 0.8), gloss=0, metres=rng.uniform(2, 4),
                                  tint=rng.uniform(0.6, 1.2) * np.ones(3))
         builder.add(Kind.BOX, (side * (road + pavement / 2), 0, 60), (pavement / 2, 0.12, 200),
-                    slabs)
+                    slabs, ground=True)
     edge = road + pavement
     line = edge + (rng.uniform(0, 2) if rng.random() < 0.5 else rng.uniform(2, 12))
     z = rng.uniform(-6, 6)
@@ -103,12 +114,16 @@ def _add_side(builder: SceneBuilder, side: int, road: float) -> None:
         z += length + (rng.uniform(0, 3) if rng.random() < 0.7 else rng.uniform(3, 15))
         if rng.random() < 0.35 and z < 40:
             _add_fence(builder, side, edge + 0.3, z - length, length)
-    spacing = rng.uniform(7, 25)
+    spacing = rng.uniform(6, 22)
+    if rng.random() < 0.25:  # a slope beside the road
+        bank = builder.material(10, 'grass', 0.2, gloss=0, metres=rng.uniform(2, 5))
+        builder.add(Kind.CARD, (side * (line + 3), -0.6, 60), (6, 100, 0), bank,
+                    rotation_xyz(roll=-side * rng.uniform(0.15, 0.6)) @ FLAT, ground=True)
     for z in np.arange(rng.uniform(3, 15), 60, spacing):
         position = (side * (road + 0.4), 0, z + rng.normal(0, 0.5))
         if rng.random() < 0.5:
             add_pole(builder, position, 0 if side < 0 else np.pi)
-        elif z < 45:
+        elif z < 50:
             add_tree(builder, position)
     if rng.random() < 0.3:
         metal = builder.material(10, 'noise', 0.9, tint=(0.15,) * 3)
@@ -123,8 +138,10 @@ def _add_house(builder: SceneBuilder, side: int, line: float, z: float, length: 
     rng = builder.rng
     depth, height = rng.uniform(6, 12), rng.uniform(3.5, 14)
     centre = np.array([side * (line + depth / 2), -height / 2, z + length / 2])
-    wall = builder.material(20, 'facade', rng.uniform(0, 0.3), builder.tint(0.08), gloss=0,
-                            metres=rng.uniform(3, 7))
+    blank = rng.random() < 0.3 * builder.config.plain_share
+    wall = builder.material(20, 'plaster' if blank else 'facade', rng.uniform(0, 0.3),
+                            builder.tint(0.08), gloss=0, metres=rng.uniform(3, 7))
+    wall = replace(wall, glass=builder.shine(-0.2, 0.6))
     builder.add(Kind.BOX, centre, (depth / 2, height / 2, length / 2), wall)
     if rng.random() < 0.6:
         roof = rng.uniform(1, 4)
@@ -147,23 +164,20 @@ def _add_hedge(builder: SceneBuilder, side: int, line: float, z: float, length: 
                               tint=builder.tint(0.15))
     builder.add(Kind.BOX, (side * (line + 0.4), -height, z + length / 2),
                 (rng.uniform(0.3, 0.8), height, length / 2), leaves, taper=(0.2, 0.05))
-    for _ in range(3):
-        size = rng.uniform(0.6, 1.4)
-        builder.add(Kind.CUTOUT, (side * (line - 0.1), -height * rng.uniform(0.8, 1.8),
-                                  z + rng.uniform(0, length)), (size, size, 0),
-                    builder.fitted('leaf', (size, size)), rotation_xyz(0, rng.uniform(-3, 3)))
+    for _ in range(rng.integers(2, 6) if z < 50 else 1):
+        half = rng.uniform(0.5, 1.2) * height * np.array([1, 1, rng.uniform(1, 2)])
+        add_bush(builder, (side * (line + 0.2), -height * rng.uniform(0.6, 1.5),
+                           z + rng.uniform(0, length)), half, 2)
 
 
 def _add_wood(builder: SceneBuilder, side: int, line: float, z: float, length: float) -> None:
     """A few trees before a dark green mass."""
     rng = builder.rng
-    leaves = builder.material(20, 'leaf', rng.uniform(0, 0.3), metres=rng.uniform(2, 5), gloss=0,
-                              tint=rng.uniform(0.5, 1.0) * np.ones(3))
     for _ in range(2):
         size = rng.uniform(0.3, 0.6, 3) * length
         size[1] = rng.uniform(2, 6)
-        builder.add(Kind.ELLIPSOID, (side * (line + 5 + size[0]), -size[1] * 0.7,
-                                     z + rng.uniform(0, length)), size, leaves)
+        add_bush(builder, (side * (line + 5 + size[0]), -size[1] * 0.7,
+                           z + rng.uniform(0, length)), size, 3 if z < 60 else 1)
     if z < 60:
         for _ in range(rng.integers(1, 4)):
             add_tree(builder, (side * (line + rng.uniform(0, 4)), 0, z + rng.uniform(0, length)))
@@ -227,14 +241,3 @@ def _add_moving(builder: SceneBuilder, add: Callable, x: float, yaw: float, spee
     position = (x, 0, log_uniform(builder.rng, 4, 35))
     add(builder, position, yaw, (speed * np.cos(yaw), 0, -speed * np.sin(yaw)))
 
-
-def _daylight(builder: SceneBuilder) -> Light:
-    rng = builder.rng
-    elevation, azimuth = rng.uniform(0.25, 1.3), rng.uniform(-np.pi, np.pi)
-    direction = np.array([np.cos(elevation) * np.sin(azimuth), -np.sin(elevation),
-                          np.cos(elevation) * np.cos(azimuth)])
-    horizon = np.array([0.85, 0.9, 0.97]) * rng.uniform(0.7, 1.3)
-    zenith = np.array([rng.uniform(0.25, 0.9), rng.uniform(0.55, 0.95), 1.0]) * rng.uniform(0.6, 1)
-    haze = log_uniform(rng, 1e-4, 8e-3)
-    return Light(1e4 * direction, rng.uniform(0.3, 0.8), np.array([1.05, 1.0, 0.95]), np.inf,
-                 haze, horizon, zenith, builder.texture('cloud'))

@@ -9,11 +9,13 @@ from torch import Tensor
 
 from svp_ros.data.world.scene import Kind, Scene
 
-SCENE_COLUMNS = {'camera': 5,  # fx, fy, cx, cy, baseline
+SCENE = {'camera': 5,  # fx, fy, cx, cy, baseline
                  'lamp': 3, 'reach': 1, 'ambient': 1, 'light': 3, 'haze': 1, 'horizon': 3,
-                 'zenith': 3, 'clouds': 1}
-SURFACE_COLUMNS = {'kind': 1, 'rotation': 9, 'centre': 3, 'half': 3, 'taper': 2, 'texture': 1,
-                   'density': 2, 'offset': 2, 'tint': 3, 'plain': 1, 'gloss': 1, **SCENE_COLUMNS}
+                 'zenith': 3, 'clouds': 1, 'surroundings': 1,
+                 'surroundings_distance': 1}
+SURFACE = {'kind': 1, 'rotation': 9, 'centre': 3, 'half': 3, 'taper': 2, 'texture': 1,
+                   'density': 2, 'offset': 2, 'tint': 3, 'plain': 1, 'gloss': 1, 'mirror': 1,
+                   'glass': 1, 'glow': 1, **SCENE}
 
 
 @dataclass(frozen=True)
@@ -22,25 +24,26 @@ class PrimitiveTable:
 
     `ray` maps pixels (x, y, 1) to directions in the axes of the cube [-1, 1]^3 that the shape
     fills; `origin` are the left and the right eye in those axes. What shading needs of a
-    primitive, and of its scene, lies in one row, so that it is one gather per pixel.
+    primitive, and of its scene, lies in one column, so that it is one gather per pixel.
     """
 
     of_kind: dict[Kind, slice]
     scene: Tensor     # (N,) int64
     instance: Tensor  # (N,) int32
+    shading: Tensor   # (N,) int64, primitives of one number cast no shadow on each other
     centre: Tensor    # (N, 3)
     half: Tensor      # (N, 3)
     rotation: Tensor  # (N, 3, 3) own axes -> camera
     taper: Tensor     # (N, 2)
     ray: Tensor       # (N, 3, 3)
-    origin: Tensor    # (2, N, 3)
-    surface: Tensor   # (N, F) named by SURFACE_COLUMNS
-    scenes: Tensor    # (B, G) named by SCENE_COLUMNS
+    origin: Tensor    # (eyes, N, 3)
+    surface: Tensor   # (F, N) named by SURFACE
+    scenes: Tensor    # (G, B) named by SCENE
 
 
-def gather(rows: Tensor, columns: dict[str, int], index: Tensor) -> dict[str, tuple[Tensor, ...]]:
-    """Return the named columns of some rows, each as a tuple of (N,) tensors."""
-    values = iter(rows.index_select(0, index).t().contiguous().unbind())
+def gather(table: Tensor, columns: dict[str, int], index: Tensor) -> dict[str, tuple[Tensor, ...]]:
+    """Return the named values of some columns, each as a tuple of (N,) tensors."""
+    values = iter(table.index_select(1, index).unbind())
     return {name: tuple(next(values) for _ in range(count)) for name, count in columns.items()}
 
 
@@ -78,12 +81,14 @@ def make_table(scenes: Sequence[Scene], device: Union[str, torch.device] = 'cpu'
     scene_rows = np.concatenate([
         camera, np.einsum('bij,bj->bi', to_camera, lamps),
         np.array([[light.reach, light.ambient, *light.colour, light.haze, *light.horizon,
-                   *light.zenith, light.clouds] for light in lights])], 1)
+                   *light.zenith, light.clouds, light.surroundings,
+                   light.surroundings_distance] for light in lights])], 1)
     materials = [primitive.material for primitive in primitives]
     surface = np.concatenate([
         kinds[:, None], rotation.reshape(-1, 9), centre, half, taper,
         np.array([[material.texture, *material.density, *material.offset, *material.tint,
-                   material.plain, material.gloss] for material in materials]),
+                   material.plain, material.gloss, material.mirror, material.glass,
+                   material.glow] for material in materials]),
         scene_rows[owner]], 1)
 
     def tensor(values: np.ndarray, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -94,7 +99,9 @@ def make_table(scenes: Sequence[Scene], device: Union[str, torch.device] = 'cpu'
                  for kind in Kind if (kinds == kind).any()},
         scene=tensor(owner, torch.int64),
         instance=tensor(np.array([primitive.instance for primitive in primitives]), torch.int32),
+        shading=tensor(np.array([-2 if primitive.ground else number for number, primitive
+                                 in enumerate(primitives)]), torch.int64),
         centre=tensor(centre), half=tensor(half), rotation=tensor(rotation), taper=tensor(taper),
         ray=tensor(to_own @ to_ray),
         origin=tensor(np.einsum('nij,enj->eni', to_own, eyes - centre)),
-        surface=tensor(surface), scenes=tensor(scene_rows))
+        surface=tensor(surface.T.copy()), scenes=tensor(scene_rows.T.copy()))

@@ -7,7 +7,7 @@ Addressing mirrors at the borders, so that photographs repeat without seams.
 
 from functools import lru_cache
 from pathlib import Path
-from typing import Callable, Optional, Sequence, Union
+from typing import Sequence, Union
 
 import cv2
 import numpy as np
@@ -15,7 +15,9 @@ import torch
 from torch import Tensor
 import torch.nn.functional as F
 
-SIZE = 256
+from svp_ros.data.world.nature import make_natural
+from svp_ros.data.world.patterns import make_patterns, opaque, SIZE
+
 LEVELS = 8  # 256, 128, ..., 2
 SKIMAGE_PHOTOGRAPHS = ('astronaut.png', 'coffee.png', 'chelsea.png', 'brick.png', 'grass.png',
                        'gravel.png', 'rocket.jpg')  # CC0, inside the scikit-image wheel
@@ -121,22 +123,8 @@ def make_texture_bank(photographs: Union[str, Path, None] = None, seed: int = 0,
     """
     rng = np.random.default_rng(seed)
     photographs = _find_photographs(photographs)
-    groups = {
-        'photo': _crop_photographs(photographs, 64, rng),
-        'noise': _make(40, _coloured_noise, rng),
-        'blob': _make(16, _blob, rng),
-        'pattern': _make(40, _pattern, rng),
-        'speckle': _make(12, _speckle, rng),
-        'figure': _make(16, _figure, rng),
-        'text': _make(8, _text, rng),
-        'facade': _make(20, _facade, rng),
-        'leaf': _make(10, _leaf, rng),
-        'fence': _make(10, _fence, rng),
-        'mark': _make(4, _mark, rng),
-        'disc': _make(2, _disc, rng),
-        'wheel': _make(2, _wheel, rng),
-        'cloud': _make(4, _cloud, rng),
-    }
+    groups = {'photo': _crop_photographs(photographs, 64, rng), **make_patterns(rng),
+              **make_natural(rng)}
     return TextureBank(groups, device)
 
 
@@ -172,202 +160,5 @@ def _crop_photographs(paths: list[Path], count: int, rng: np.random.Generator
         left = rng.integers(image.shape[1] - side + 1)
         crop = cv2.resize(np.ascontiguousarray(image[top:top + side, left:left + side]),
                           (SIZE, SIZE), interpolation=cv2.INTER_AREA)
-        crops.append(_opaque(crop.astype(np.float32) / 255))
+        crops.append(opaque(crop.astype(np.float32) / 255))
     return crops
-
-
-def _make(count: int, paint: Callable[[np.random.Generator], np.ndarray],
-          rng: np.random.Generator) -> list[np.ndarray]:
-    return [paint(rng) for _ in range(count)]
-
-
-def _opaque(rgb: np.ndarray) -> np.ndarray:
-    return np.concatenate([rgb.clip(0, 1), np.ones_like(rgb[..., :1])], -1).astype(np.float32)
-
-
-def _noise(rng: np.random.Generator, channels: int, exponent: Optional[float] = None,
-           grain: Optional[float] = None) -> np.ndarray:
-    """Return (SIZE, SIZE, channels) noise with spectrum 1 / f^exponent and unit deviation."""
-    exponent = rng.uniform(0.6, 2.2) if exponent is None else exponent
-    fy, fx = np.fft.fftfreq(SIZE)[:, None], np.fft.rfftfreq(SIZE)[None]
-    grain = rng.choice([1, 1, 1, 1, 4, 0.25]) if grain is None else grain  # like wood
-    radius = np.hypot(fy, fx * grain)
-    radius[0, 0] = np.inf
-    white = rng.standard_normal((channels, SIZE, SIZE // 2 + 1, 2), np.float32)
-    spectrum = white.view(np.complex64)[..., 0] / (radius ** exponent).astype(np.float32)
-    noise = np.fft.irfft2(spectrum, s=(SIZE, SIZE)).transpose(1, 2, 0)
-    return (noise / noise.std(axis=(0, 1))).astype(np.float32)
-
-
-def _colour(rng: np.random.Generator) -> np.ndarray:
-    """Draw a colour, more often dull than vivid."""
-    vivid = rng.uniform(0, 0.35) if rng.random() < 0.7 else 0.9
-    grey = rng.uniform(0.1, 0.9)
-    return (grey + vivid * (rng.random(3) - 0.5)).clip(0.03, 0.97).astype(np.float32)
-
-
-def _coloured_noise(rng: np.random.Generator) -> np.ndarray:
-    """Partly correlated noise in three channels around a random base."""
-    noise = _noise(rng, 3)
-    grey = noise.mean(-1, keepdims=True) * 1.7
-    noise = grey + (noise - grey) * rng.uniform(0, 0.7)
-    return _opaque(_colour(rng) + rng.uniform(0.1, 0.35) * noise)
-
-
-def _blob(rng: np.random.Generator) -> np.ndarray:
-    return _two_tone(rng, _noise(rng, 1)[..., 0] > rng.uniform(-0.5, 0.5))
-
-
-def _two_tone(rng: np.random.Generator, pattern: np.ndarray) -> np.ndarray:
-    """Colour a pattern in [0, 1] with two random colours and faint noise."""
-    first, second = _colour(rng), _colour(rng)
-    rgb = first + (second - first) * pattern[..., None]
-    return _opaque(rgb + rng.uniform(0, 0.08) * _noise(rng, 1))
-
-
-def _grid() -> tuple[np.ndarray, np.ndarray]:
-    y, x = np.mgrid[:SIZE, :SIZE]
-    return x, y
-
-
-def _pattern(rng: np.random.Generator) -> np.ndarray:
-    x, y = _grid()
-    period = int(rng.choice([16, 24, 32, 48, 64, 96]))
-    duty = rng.uniform(0.15, 0.6)
-    stripes_x, stripes_y = (x % period) < duty * period, (y % period) < duty * period
-    kind = rng.integers(7)
-    if kind == 0:
-        pattern = stripes_x
-    elif kind == 1:
-        pattern = stripes_y
-    elif kind == 2:
-        pattern = (x // period + y // period) % 2
-    elif kind == 3:  # plaid
-        pattern = (stripes_x.astype(float) + stripes_y) / 2
-    elif kind == 4:  # bricks: joints between rows, every second row shifted
-        joint = max(2, period // 12)
-        shifted = x + (y // (period // 2) % 2) * period // 2
-        pattern = (shifted % period < joint) | (y % (period // 2) < joint)
-    elif kind == 5:  # dots
-        dx, dy = x % period - period / 2, y % period - period / 2
-        pattern = np.hypot(dx, dy) < duty * period * 0.7
-    else:  # random coloured cells
-        cells = rng.uniform(0, 1, (SIZE // 16 + 1, SIZE // 16 + 1))
-        pattern = cells[y // 16, x // 16]
-    return _two_tone(rng, np.asarray(pattern, np.float32))
-
-
-def _speckle(rng: np.random.Generator) -> np.ndarray:
-    base = rng.uniform(0.25, 0.6) + rng.normal(0, 0.02, 3)
-    grain = _noise(rng, 1, rng.uniform(0.1, 0.5)) * rng.uniform(0.03, 0.1)
-    patches = _noise(rng, 1, 1.8) * rng.uniform(0.02, 0.08)
-    return _opaque((base + grain + patches).astype(np.float32))
-
-
-def _figure(rng: np.random.Generator) -> np.ndarray:
-    """Posters: random polygons and circles on a plain ground."""
-    image = np.empty((SIZE, SIZE, 3), np.float32)
-    image[:] = _colour(rng)
-    for _ in range(rng.integers(6, 30)):
-        colour = _colour(rng).tolist()
-        centre = rng.integers(0, SIZE, 2)
-        size = int(rng.uniform(5, 70))
-        if rng.random() < 0.4:
-            cv2.circle(image, centre.tolist(), size // 2, colour, int(rng.choice([-1, 2, 5])),
-                       cv2.LINE_AA)
-        else:
-            points = centre + rng.integers(-size, size + 1, (rng.integers(3, 6), 2))
-            cv2.fillPoly(image, [points.astype(np.int32)], colour, cv2.LINE_AA)
-    return _opaque(image)
-
-
-def _text(rng: np.random.Generator) -> np.ndarray:
-    """Lines of glyph-like strokes in columns."""
-    cell = int(rng.choice([4, 6, 8]))
-    ink = rng.random((SIZE // 2, SIZE // 2)).repeat(2, 0).repeat(2, 1) < 0.55
-    x, y = _grid()
-    line = (y % (2 * cell)) < cell
-    word = (rng.random((SIZE, SIZE // cell + 1)) < 0.8)[y // (2 * cell), x // cell]
-    margin = (x % 128 > 8) & (y % 256 > 12)
-    return _two_tone(rng, (ink & line & word & margin).astype(np.float32))
-
-
-def _facade(rng: np.random.Generator) -> np.ndarray:
-    """Windows in a wall; the tile is one storey high."""
-    x, y = _grid()
-    columns, rows = rng.integers(1, 4), rng.integers(1, 3)
-    u, v = (x * columns / SIZE) % 1, (y * rows / SIZE) % 1
-    width, height = rng.uniform(0.3, 0.7), rng.uniform(0.4, 0.7)
-    inside = (abs(u - 0.5) < width / 2) & (abs(v - 0.5) < height / 2)
-    frame = (abs(u - 0.5) < width / 2 + 0.04) & (abs(v - 0.5) < height / 2 + 0.04) & ~inside
-    frame |= inside & ((abs(u - 0.5) < 0.015) | (abs(v - 0.42) < 0.015))
-    wall = rng.uniform(0.35, 0.9) * (1 + rng.normal(0, 0.12, 3))
-    image = np.broadcast_to(wall, (SIZE, SIZE, 3)).copy()
-    if rng.random() < 0.4:
-        joint = (y % 8 < 1) | ((x + (y // 8 % 2) * 8) % 16 < 1)
-        image[joint] *= rng.uniform(0.7, 1.15)
-    image += _noise(rng, 1, 1.3) * rng.uniform(0.01, 0.06)
-    glass = rng.uniform(0.05, 0.35) * (1 + rng.normal(0, 0.1, 3)) + _noise(rng, 1, 1.8) * 0.06
-    image[inside] = glass[inside]
-    image[frame] = rng.uniform(0.1, 0.95)
-    return _opaque(image)
-
-
-def _leaf(rng: np.random.Generator) -> np.ndarray:
-    """Foliage with holes: a ragged round outline."""
-    x, y = _grid()
-    rgb = (np.array([0.25, 0.42, 0.14]) * rng.uniform(0.5, 1.3) + rng.normal(0, 0.06, 3)
-           + _noise(rng, 1, 0.7) * 0.12 + _noise(rng, 3, 1.0) * 0.03)
-    radius = np.hypot(x - SIZE / 2, y - SIZE / 2) / (SIZE / 2)
-    ragged = _noise(rng, 1, 0.9)[..., 0]
-    alpha = ragged > 4 * (radius - rng.uniform(0.4, 0.75))
-    return np.concatenate([_opaque(rgb)[..., :3], alpha[..., None] & (radius < 1)[..., None]], -1)
-
-
-def _fence(rng: np.random.Generator) -> np.ndarray:
-    """Bars, lattice or mesh with holes between."""
-    x, y = _grid()
-    period = int(rng.choice([16, 32, 64]))
-    bar = max(3, int(period * rng.uniform(0.15, 0.55)))
-    kind = rng.integers(4)
-    if kind == 0:  # pickets with two rails
-        solid = (x % period < bar) | (abs(y % 128 - 64) < 8)
-    elif kind == 1:
-        solid = (x % period < bar) | (y % period < bar)
-    elif kind == 2:
-        solid = ((x + y) % period < bar) | ((x - y) % period < bar)
-    else:
-        solid = y % period < bar
-    rgb = rng.uniform(0.1, 0.9, 3) + _noise(rng, 1, 1.0) * 0.06
-    return np.concatenate([_opaque(rgb)[..., :3], solid[..., None]], -1)
-
-
-def _mark(rng: np.random.Generator) -> np.ndarray:
-    """Road paint with worn edges and dashes along v."""
-    x, y = _grid()
-    rgb = 0.85 + _noise(rng, 1, 1.0) * 0.06 + np.zeros(3)
-    worn = _noise(rng, 1, 0.8)[..., 0] < rng.uniform(1.5, 3)
-    dash = (y % 128) < rng.choice([64, 128])
-    return np.concatenate([_opaque(rgb)[..., :3], (worn & dash)[..., None]], -1)
-
-
-def _cloud(rng: np.random.Generator) -> np.ndarray:
-    return _opaque(0.5 + 0.2 * _noise(rng, 1, 1.9, 1) + np.zeros(3))
-
-
-def _disc(rng: np.random.Generator) -> np.ndarray:
-    x, y = _grid()
-    radius = np.hypot(x - SIZE / 2 + 0.5, y - SIZE / 2 + 0.5) / (SIZE / 2)
-    rgb = np.where(radius[..., None] < 0.75, rng.uniform(0, 1, 3), rng.uniform(0, 1, 3))
-    return np.concatenate([_opaque(rgb)[..., :3], (radius < 1)[..., None]], -1)
-
-
-def _wheel(rng: np.random.Generator) -> np.ndarray:
-    """A bicycle wheel: tyre, hub and spokes."""
-    x, y = _grid()
-    dx, dy = x - SIZE / 2 + 0.5, y - SIZE / 2 + 0.5
-    radius = np.hypot(dx, dy) / (SIZE / 2)
-    spokes = abs(np.sin(np.arctan2(dy, dx) * rng.integers(5, 9))) * radius < 0.06
-    solid = ((radius > 0.85) & (radius < 1)) | (radius < 0.12) | (spokes & (radius < 0.9))
-    rgb = np.where(radius[..., None] > 0.8, 0.08, 0.5) + np.zeros((SIZE, SIZE, 3))
-    return np.concatenate([_opaque(rgb)[..., :3], solid[..., None]], -1)

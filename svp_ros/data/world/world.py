@@ -12,6 +12,7 @@ from svp_ros.data.world.builder import SceneBuilder
 from svp_ros.data.world.clutter import build_clutter, build_table
 from svp_ros.data.world.config import WorldConfig
 from svp_ros.data.world.effects import apply_effects
+from svp_ros.data.world.fields import build_field
 from svp_ros.data.world.render import render
 from svp_ros.data.world.rooms import build_room
 from svp_ros.data.world.scene import log_uniform, Pose, Scene
@@ -103,7 +104,8 @@ class World:
         colours, truth = render(scenes, self.textures, height, width, self.config.specular,
                                 self.device)
         if self.config.effects:
-            colours = apply_effects(colours, self.config, seed, frame)
+            disparity = torch.cat([truth.disparity, truth.disparity_right])
+            colours = apply_effects(colours, disparity, self.config, seed, frame)
         left, right = colours.clamp(0, 1).chunk(2)
         boxes = [self._boxes(scene, instance)
                  for scene, instance in zip(scenes, truth.instance)]
@@ -134,6 +136,8 @@ class World:
         camera = StereoCamera(fx, fy, (width - 1) / 2, cy, baseline, width, height)
         if kind == 'room':
             light, pose = build_room(builder, nearest)
+        elif kind == 'clutter' and rng.random() < config.field_share:
+            light, pose = build_field(builder, camera, nearest)
         elif not street:
             light = (build_table if kind == 'table' else build_clutter)(builder, camera, nearest)
         return Scene(builder.primitives, light, camera, pose, builder.boxes, velocity)
