@@ -261,20 +261,18 @@ class ReconstructionHead(nn.Module):
         self.context = nn.Conv2d(tokens, cost_channels, 1)
         # pointwise: a wider kernel would make up for wrong disparities
         self.merge8 = conv_bn_relu(cost_channels + 2 * eighth, cost_channels, kernel=1)
-        self.merge4 = conv_bn_relu(cost_channels + 2 * quarter, 2 * refine_channels, kernel=1)
-        self.pixels = nn.Conv2d(2 * refine_channels, 8 * 16, 1)
-        self.merge1 = conv_bn_relu(8 + 3, 16, kernel=1)
-        self.images = nn.Conv2d(16, 2 * 3, 1)
+        self.merge4 = conv_bn_relu(cost_channels + 2 * quarter + 3 * 16, 2 * refine_channels,
+                                   kernel=1)
+        self.images = nn.Conv2d(2 * refine_channels, 2 * 3 * 16, 1)
 
     def forward(self, f: Features, right: Tensor, output: DisparityOutput) -> Reconstruction:
         """Copy features and `right`, (B, 3, H, W) in normalised colours, along `output`."""
         copied8 = copy_matches(f.right_eighth, output.match_logits[1].softmax(dim=1))
         copied4 = sample_rows(f.right_quarter, output.stages[3])
-        copied1 = sample_rows(right, output.disparity)
+        copied = F.pixel_unshuffle(sample_rows(right, output.disparity), 4)
 
         x = upsample(self.context(tokens_to_map(f.left_decoded)))
         x = self.merge8(torch.cat((x, f.left_eighth, copied8), dim=1))
-        x = self.merge4(torch.cat((upsample(x), f.left_quarter, copied4), dim=1))
-        x = self.merge1(torch.cat((F.pixel_shuffle(self.pixels(x), 4), copied1), dim=1))
-        colours, structure = self.images(x).float().chunk(2, dim=1)
+        x = self.merge4(torch.cat((upsample(x), f.left_quarter, copied4, copied), dim=1))
+        colours, structure = F.pixel_shuffle(self.images(x).float(), 4).chunk(2, dim=1)
         return Reconstruction(colours, structure)
