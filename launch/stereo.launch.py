@@ -56,6 +56,7 @@ PARAMETERS = [
      'raw images, or JPEG and PNG on <image topic>/compressed'),
     ('approximate_sync', bool, ['', *BOOLEAN], 'pair images with slightly different stamps'),
     ('approximate_sync_tolerance', float, None, 'largest difference of stamps, seconds'),
+    ('target_rate', float, None, 'pairs to process per second; 0 as many as come'),
     ('output_resolution', str, ['', 'input', 'network'], 'size of the outputs'),
 ]
 REMAPPINGS = [(f'{side}/{topic}', LaunchConfiguration(f'{side}_{argument}'))

@@ -15,9 +15,12 @@ from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 from stereo_rig import FRAME, random_pair, Rig
 
+from svp_ros.ros.connections import Connection
 from svp_ros.ros.conversions import array_to_image
 from svp_ros.ros.node import main
 from svp_ros.ros.stamp_offsets import measure_offsets
+from svp_ros.ros.sync import PairSynchronizer
+from svp_ros.ros.sync_doctor import diagnose, explain_silence
 
 MS = 1_000_000
 NUMBERS = count(1)
@@ -172,6 +175,43 @@ def test_the_same_topic_for_both_eyes_is_refused(tiny_model, capfd):
     remap = 'right/image_rect:=left/image_rect'
     assert main(['--ros-args', '-p', f'model:={tiny_model}', '-r', remap]) == 1
     assert 'are both /left/image_rect; remap them' in capfd.readouterr().err
+
+
+IMAGE, COMPRESSED = 'sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage'
+
+
+@pytest.mark.parametrize('connection, text', [
+    (Connection('/left', IMAGE, others=(COMPRESSED,)), 'set image_transport:=compressed'),
+    (Connection('/left', COMPRESSED, others=(IMAGE,)), 'set image_transport:=raw'),
+    (Connection('/left', IMAGE), 'nor any other sensor_msgs/msg/Image: start the camera driver'),
+    (Connection('/left', IMAGE, candidates=('/front/img',)), 'there is /front/img: remap to it'),
+    (Connection('/left', IMAGE, ('/driver',), others=(COMPRESSED,)),
+     '/driver has a publisher of /left that sends nothing'),
+    (Connection('/left', IMAGE, ('/driver',), qos_problem='incompatible'), 'incompatible')])
+def test_silence_is_explained_by_what_the_graph_shows(connection, text):
+    assert text in explain_silence(connection)
+
+
+@pytest.mark.parametrize('tolerance', [0, 3 * MS])
+def test_partners_that_get_lost_are_not_taken_for_offsets(tolerance):
+    sync = PairSynchronizer(tolerance, queue_size=2)
+    for frame in range(20):  # left images come five frames before their partners
+        sync.add('left', frame * 33 * MS, None)
+        if frame >= 5:
+            sync.add('right', (frame - 5) * 33 * MS + tolerance // 2, None)
+    sync.last['pair'] -= 3
+    connections = {f'{side}/image_rect': Connection(f'/{side}', IMAGE, ('/driver',))
+                   for side in ('left', 'right')}
+    assert sync.counts['paired'] == 0
+    diagnosis = diagnose(sync, sync.counts, connections)
+    assert diagnosis.cause == 'images lost' and 'a larger queue_size' in diagnosis.text
+    assert re.search('come 0.1[67] s late', diagnosis.text)
+
+
+def test_a_clock_problem_is_told_even_while_pairs_come():
+    sync = PairSynchronizer()
+    assert diagnose(sync, sync.counts, {}) is None
+    assert diagnose(sync, sync.counts, {}, 'no /clock').text == 'no /clock'
 
 
 @pytest.mark.parametrize('offset, period_right, lost', [

@@ -29,6 +29,7 @@ from svp_ros.rig import StereoRig
 from svp_ros.ros import box_messages, diagnostics, parameters
 from svp_ros.ros.conversions import image_to_array, nanoseconds, same_channels
 from svp_ros.ros.outputs import make_frame, Outputs
+from svp_ros.ros.pacer import Pacer
 from svp_ros.ros.pair_check import PairCheck
 from svp_ros.ros.sync import PairSynchronizer
 from svp_ros.ros.sync_watch import SyncWatch
@@ -75,6 +76,7 @@ class StereoNode(Node):
                           clock=Clock(clock_type=ClockType.STEADY_TIME))
         self._enabled = True
         self.create_service(SetBool, '~/enable', self._on_enable)
+        self._pacer = Pacer(lambda: self.settings.target_rate)
         self._worker = Thread(target=self._work, name='stereo_worker')
         self._worker.start()
         card = self.predictor.card
@@ -86,6 +88,7 @@ class StereoNode(Node):
 
     def stop(self) -> None:
         """End the worker thread; a frame in progress is finished first."""
+        self._pacer.stop()
         self._sync.close()
         self._worker.join()
         self._pair_check.close()
@@ -121,7 +124,7 @@ class StereoNode(Node):
         return response
 
     def _work(self) -> None:
-        while (pair := self._sync.take()) is not None:
+        while self._pacer.wait() and (pair := self._sync.take()) is not None:
             try:
                 self._process(*pair)
             except ValueError as error:

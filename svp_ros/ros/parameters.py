@@ -64,6 +64,9 @@ class NodeSettings:
                                   live=True)
     confidence_threshold: float = _parameter(
         0.0, 'pixels with a lower confidence are invalid, 0 to 1', 0.0, 1.0, live=True)
+    target_rate: float = _parameter(
+        0.0, 'pairs to process per second, hertz; 0 takes as many as come and can be managed',
+        0.0, 1000.0, live=True)
     max_processing_time_ms: float = _parameter(
         200.0, 'diagnostics warn when a frame takes longer, milliseconds', 1.0, 60000.0, live=True)
 

@@ -101,9 +101,11 @@ def _no_publisher(connection: Connection) -> str:
     if connection.publishers:
         return ''
     text = f'nobody publishes {connection.topic}'
+    if not connection.candidates:
+        return (f'{text}, nor any other {connection.kind}: start the camera driver or the '
+                'recording')
     near = difflib.get_close_matches(connection.topic, connection.candidates, 3, 0.3)
-    return f'{text}; there is {" and ".join(near)}: remap to it' if near else (
-        f'{text}, nor any other {connection.kind}: start the camera driver or the recording')
+    return f'{text}; there is {" and ".join(near or connection.candidates[:3])}: remap to it'
 
 
 def _stamps(recent: Counter) -> Optional[Diagnosis]:
