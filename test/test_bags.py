@@ -10,12 +10,8 @@ import pytest
 from rosbags.typesys import get_typestore, Stores
 
 from svp_ros.data import bag_messages
-from svp_ros.data.bags import (
-    find_stereo_topics,
-    read_stereo_pairs,
-    StereoBagWriter,
-    unpack_recording,
-)
+from svp_ros.data.bag_topics import find_stereo_topics
+from svp_ros.data.bags import read_stereo_pairs, StereoBagWriter, unpack_recording
 from svp_ros.data.formats import read_image
 from svp_ros.data.pairs import find_pairs
 from svp_ros.data.rosbag2 import BagReader, BagWriter
@@ -183,7 +179,7 @@ def test_missing_topics_are_named_beside_those_there_are(bag_path, tmp_path):
             find_stereo_topics(bag, left='cam0')
     with BagWriter(tmp_path / 'other') as bag:
         bag.add_topic('/scan', 'sensor_msgs/msg/LaserScan')
-    with pytest.raises(ValueError, match=r'no topics that could be the left image.*/scan \('):
+    with pytest.raises(ValueError, match=r'no topics of images.*/scan \('):
         list(read_stereo_pairs(tmp_path / 'other'))
 
 

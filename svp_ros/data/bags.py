@@ -6,15 +6,17 @@ import hashlib
 import logging
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple, Optional, Union
+from typing import Any, Optional, Union
 
 import numpy as np
 
+from svp_ros.calibration import Finding
 from svp_ros.data import bag_messages
+from svp_ros.data.bag_topics import find_stereo_topics, StereoTopics
 from svp_ros.data.formats import write_image
-from svp_ros.data.rosbag2 import BagReader, BagWriter
+from svp_ros.data.rosbag2 import BagReader, BagWriter, RawMessage
 from svp_ros.geometry import StereoCamera
-from svp_ros.image_messages import decode_image
+from svp_ros.image_messages import decode_compressed, decode_image
 from svp_ros.rig import StereoRig
 
 _log = logging.getLogger(__name__)
@@ -93,53 +95,24 @@ class StereoPair:
         left: (H, W, 3) uint8 RGB or (H, W) uint8 grey.
         right: the same shape.
         camera: the rectified rig, from the first camera infos of the recording.
+        frame_id: of the left image.
+        inside: (H, W) bool, the left pixels that a raw pixel covers; None without rectification.
+        rotation: (3, 3) from the frame of the left image as recorded to the rectified one.
+        findings: remarks about the calibration.
     """
 
     stamp: int
     left: np.ndarray
     right: np.ndarray
     camera: StereoCamera
+    frame_id: str
+    inside: Optional[np.ndarray]
+    rotation: np.ndarray
+    findings: tuple[Finding, ...]
 
 
-class StereoTopics(NamedTuple):
-    """Names of the four topics of a stereo camera."""
-
-    left: str
-    right: str
-    left_info: str
-    right_info: str
-
-
-def find_stereo_topics(bag: BagReader, left: Optional[str] = None, right: Optional[str] = None,
-                       left_info: Optional[str] = None,
-                       right_info: Optional[str] = None) -> StereoTopics:
-    """Find the topics of the stereo camera by type and name; arguments that are given win.
-
-    Images are those of type Image with `left` or `right` in their names (`image_rect...` before
-    others); each camera_info lies beside its image.
-
-    Raises:
-        ValueError: If a topic is missing or more than one fits; the message lists candidates.
-    """
-    def find_image(side: str) -> str:
-        names = [name for name in bag.topics_of(bag_messages.IMAGE) if side in name]
-        rectified = [name for name in names if name.rpartition('/')[2].startswith('image_rect')]
-        names = rectified or names
-        if len(names) != 1:
-            listing = ', '.join(f'{name} ({type_})' for name, type_ in sorted(bag.types.items()))
-            raise ValueError(f'{bag.path} has {len(names) or "no"} topics that could be the '
-                             f'{side} image; name it. Topics: {listing or "none"}')
-        return names[0]
-
-    left = bag.resolve(left) if left else find_image('left')
-    right = bag.resolve(right) if right else find_image('right')
-    return StereoTopics(
-        left, right,
-        bag.resolve(left_info or left.rpartition('/')[0] + '/camera_info'),
-        bag.resolve(right_info or right.rpartition('/')[0] + '/camera_info'))
-
-
-def read_stereo_pairs(path: Union[str, Path], rectify: str = 'auto',
+def read_stereo_pairs(path: Union[str, Path], rectify: str = 'auto', tolerance: int = 0,
+                      baseline_override: float = 0.0,
                       **topics: Optional[str]) -> Iterator[StereoPair]:
     """Yield the pairs of a recording whose left and right header stamps are equal, rectified.
 
@@ -148,6 +121,8 @@ def read_stereo_pairs(path: Union[str, Path], rectify: str = 'auto',
         rectify: 'on' rectifies with K, D, R and P of camera_info, 'off' takes the images as they
             are; 'auto' rectifies if camera_info has a distortion and no "rect" is in the name of
             the image topic.
+        tolerance: nanoseconds by which the stamps of a pair may differ.
+        baseline_override: metres; 0 takes the baseline of camera_info.
         topics: `left`, `right`, `left_info`, `right_info`, as for `find_stereo_topics`.
 
     Raises:
@@ -160,35 +135,72 @@ def read_stereo_pairs(path: Union[str, Path], rectify: str = 'auto',
         names = find_stereo_topics(bag, **topics)
         rig = StereoRig({
             'left/image_rect': names.left, 'left/camera_info': names.left_info,
-            'right/image_rect': names.right, 'right/camera_info': names.right_info}, rectify)
+            'right/image_rect': names.right, 'right/camera_info': names.right_info}, rectify,
+            baseline_override)
         for side, topic in (('left', names.left_info), ('right', names.right_info)):
             raw = next(bag.raw([topic]), None)
             if raw is None:
                 raise ValueError(f'{path}: {topic} has no message')
-            rig.update(side, bag.decode(raw))
+            info = bag.decode(raw)
+            rig.update(side, info)
+            if side == 'left':
+                rotation = np.reshape(info.r, (3, 3))
 
-        waiting, found = {}, False
-        for raw in bag.raw([names.left, names.right]):
-            pair = waiting.setdefault(raw.stamp, {})
-            pair[raw.topic] = raw
-            if len(pair) < 2:
-                continue
-            left, right = (decode_image(bag.decode(pair[topic]))
-                           for topic in (names.left, names.right))
+        pair = None
+        for left_raw, right_raw in _pair_by_stamp(bag, names.left, names.right, tolerance):
+            left, right = bag.decode(left_raw), bag.decode(right_raw)
             try:
-                rectified = rig.rectified_pair(left, right)
+                rectified = rig.rectified_pair(_decode(left), _decode(right))
             except ValueError as error:
                 raise ValueError(f'{path}: {error}') from error
-            if not found:
+            if pair is None:
                 for finding in rig.findings:
                     _log.warning(finding.text)
-            found = True
-            yield StereoPair(raw.stamp, rectified.left, rectified.right, rectified.camera)
-            # Older images without a partner will not get one any more.
-            waiting = {stamp: kept for stamp, kept in waiting.items() if stamp > raw.stamp}
-        if not found:
+            pair = StereoPair(
+                left_raw.stamp, rectified.left, rectified.right, rectified.camera,
+                left.header.frame_id, rectified.inside, rotation if rig.rectifies else np.eye(3),
+                rig.findings)
+            yield pair
+        if pair is None:
             raise ValueError(f'{path} holds no pair: no images of {names.left} and {names.right} '
-                             'have equal header stamps')
+                             f'have equal header stamps{_nearest_stamps(bag, names, tolerance)}')
+
+
+def _pair_by_stamp(bag: BagReader, left: str, right: str,
+                   tolerance: int) -> Iterator[tuple[RawMessage, RawMessage]]:
+    """Yield (left, right) whose stamps differ by `tolerance` nanoseconds at most, as they come."""
+    waiting: dict[str, dict[int, RawMessage]] = {left: {}, right: {}}
+    for raw in bag.raw([left, right]):
+        others = waiting[right if raw.topic == left else left]
+        nearest = min(others, key=lambda stamp: abs(stamp - raw.stamp), default=None)
+        if nearest is None or abs(nearest - raw.stamp) > tolerance:
+            waiting[raw.topic][raw.stamp] = raw
+            continue
+        other = others[nearest]
+        yield (raw, other) if raw.topic == left else (other, raw)
+        # Older images without a partner will not get one any more.
+        newest = {raw.topic: raw.stamp, other.topic: nearest}
+        waiting = {topic: {stamp: kept for stamp, kept in images.items() if stamp > newest[topic]}
+                   for topic, images in waiting.items()}
+
+
+def _decode(message: Any) -> np.ndarray:
+    if message.__msgtype__ == bag_messages.COMPRESSED_IMAGE:
+        return decode_compressed(message)
+    return decode_image(message)
+
+
+def _nearest_stamps(bag: BagReader, names: StereoTopics, tolerance: int) -> str:
+    """Say how near the stamps of both eyes come, and what tolerance would pair them."""
+    stamps = sorted((raw.stamp, raw.topic) for raw in bag.raw(names[:2]))
+    gaps = [later - earlier for (earlier, one), (later, other) in zip(stamps, stamps[1:])
+            if one != other]
+    if not gaps:
+        return (f'; {names.left} has {bag.counts[names.left]} messages, {names.right} has '
+                f'{bag.counts[names.right]}')
+    return (f' within {tolerance / 1e6:g} ms' if tolerance else '') + (
+        f'; the nearest are {min(gaps) / 1e6:.3f} ms apart: synchronise the cameras, or allow '
+        'that difference (tolerance)')
 
 
 def unpack_recording(path: Union[str, Path], folder: Union[str, Path], rectify: str = 'auto',

@@ -7,12 +7,14 @@ from typing import Any, NamedTuple, Optional, Union
 
 from rosbags import interfaces
 from rosbags.highlevel import AnyReader
-from rosbags.rosbag2 import StoragePlugin, Writer
+from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 from rosbags.typesys import get_typestore, Stores
 
 TYPESTORE = get_typestore(Stores.ROS2_JAZZY)
 
 _STORAGE = '.mcap', '.db3'
+_COMPRESSIONS = {'file': CompressionMode.FILE, 'message': CompressionMode.MESSAGE,
+                 'storage': CompressionMode.STORAGE}
 _FOREVER = interfaces.QosTime(2147483647, 4294967295)
 _RELIABLE = interfaces.Qos(
     history=interfaces.QosHistory.KEEP_LAST, depth=10,
@@ -67,7 +69,8 @@ class BagReader:
             raise ValueError(f'{path} is not a rosbag2 folder: it has no metadata.yaml (a '
                              'recorder that was killed leaves none)')
         if self.path.is_file() and self.path.suffix not in _STORAGE:
-            raise ValueError(f'{path} is not a recording; give a rosbag2 folder, .mcap or .db3')
+            raise ValueError(f'{path} is not a recording; give a rosbag2 folder, .mcap or .db3 '
+                             '(of a compressed recording, the folder)')
         try:
             self._reader = AnyReader([self.path], default_typestore=TYPESTORE)
             self._reader.open()
@@ -142,12 +145,15 @@ class BagWriter:
     Args:
         path: the folder to create.
         storage: 'mcap' or 'sqlite3'.
+        compression: None, 'file' or 'message' as `ros2 bag record --compression-mode` has it, or
+            'storage' for zstd chunks inside an mcap file, which all that reads mcap understands.
 
     Raises:
-        ValueError: If the path exists already or the storage is unknown.
+        ValueError: If the path exists already or the storage or compression is unknown.
     """
 
-    def __init__(self, path: Union[str, Path], storage: str = 'mcap'):
+    def __init__(self, path: Union[str, Path], storage: str = 'mcap',
+                 compression: Optional[str] = None):
         plugins = {'mcap': StoragePlugin.MCAP, 'sqlite3': StoragePlugin.SQLITE3}
         if storage not in plugins:
             raise ValueError(f'storage must be mcap or sqlite3, got {storage!r}')
@@ -155,6 +161,12 @@ class BagWriter:
             raise ValueError(f'{path} exists already; choose another folder or remove it')
         self.path = Path(path)
         self._writer = Writer(path, version=9, storage_plugin=plugins[storage])
+        if compression:
+            known = [name for name in _COMPRESSIONS if (name, storage) != ('storage', 'sqlite3')]
+            if compression not in known:
+                raise ValueError(f'compression of {storage} must be {", ".join(known[:-1])} or '
+                                 f'{known[-1]}, got {compression!r}')
+            self._writer.set_compression(_COMPRESSIONS[compression], CompressionFormat.ZSTD)
         self._connections = {}
 
     def __enter__(self) -> 'BagWriter':

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from svp_ros.data import bag_messages
-from svp_ros.data.bags import find_stereo_topics
+from svp_ros.data.bag_topics import find_stereo_topics
 from svp_ros.data.rosbag2 import BagReader, RawMessage
 from svp_ros.eval.metrics import DisparityScore
 from svp_ros.image_messages import decode_disparity, decode_image
