@@ -90,7 +90,7 @@ class Rig:
 
     def wait_until_ready(self):
         publishers = [*self.images.values(), *self.infos.values()]
-        assert self.spin_until(lambda: all(p.get_subscription_count() for p in publishers), 60)
+        assert self.spin_until(lambda: all(p.get_subscription_count() for p in publishers), 180)
 
     def listen(self, *topics):
         for topic in topics:
@@ -98,7 +98,7 @@ class Rig:
             self.node.create_subscription(TYPES[topic], topic, self.received[topic].append,
                                           QoSProfile(depth=50))
         assert self.spin_until(lambda: all(self.node.count_publishers(f'/{self.namespace}/{topic}')
-                                           for topic in topics), 60)
+                                           for topic in topics), 180)
         self.spin_for(0.3)  # the node has to see the subscriptions too
 
     def spin_for(self, seconds):
@@ -157,8 +157,11 @@ class Rig:
         assert self.spin_until(lambda: self.diagnostics, 5)
         return self.read_diagnostic(name)
 
-    def diagnostic_while(self, send, text, name='images', timeout=30.0):
-        """The first report about `name` with `text` in it, while `send` is called at 10 Hz."""
+    def diagnostic_while(self, send, text, name='images', timeout=60.0, counted=()):
+        """The first report about `name` with `text` in it, while `send` is called at 10 Hz.
+
+        The values `counted` must be above 0 as well.
+        """
         got, deadline = [], time.monotonic() + timeout
         while time.monotonic() < deadline:
             self.diagnostics = {}
@@ -166,7 +169,7 @@ class Rig:
             self.spin_for(0.1)
             if self.diagnostics:
                 got.append(self.read_diagnostic(name))
-                if text in got[-1][1]:
+                if text in got[-1][1] and all(float(got[-1][2][key]) > 0 for key in counted):
                     return got[-1]
         raise AssertionError(f'"{text}" was not reported, but {[report[1] for report in got]}')
 

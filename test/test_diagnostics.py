@@ -84,6 +84,8 @@ def test_a_dropped_frame_shows_its_reason_until_frames_are_good_again():
     sync.add('left', 10**10, None)
     sync.add('right', 10**10, None)
     assert image_message(sync, statistics)[0] == OK
+    statistics.count_bad_frame('internal error', ERROR)
+    assert image_message(sync, statistics)[:2] == (ERROR, 'internal error')
 
 
 def test_network_status_warns_above_the_limit():

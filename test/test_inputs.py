@@ -85,15 +85,16 @@ def test_a_camera_info_that_nobody_publishes_is_named(rig):
     rig.node.destroy_publisher(rig.infos['left'])
     other = rig.node.create_publisher(CameraInfo, 'left/other_info', 5)
     rig.infos['left'] = other
-    level, text, _ = rig.diagnostic_while(
-        lambda: publish(rig, *(encoded(image, 'rgb8') for image in random_pair())),
-        'nobody publishes', 'calibration')
-    assert level == DiagnosticStatus.ERROR
-    assert f'no camera_info on /{rig.namespace}/left/camera_info' in text
-    assert f'there is /{rig.namespace}/left/other_info: remap to it' in text
-    rig.node.destroy_publisher(other)
-    rig.infos['left'] = rig.node.create_publisher(CameraInfo, 'left/camera_info', 20)
+    try:
+        level, text, _ = rig.diagnostic_while(
+            lambda: publish(rig, *(encoded(image, 'rgb8') for image in random_pair())),
+            f'there is /{rig.namespace}/left/other_info', 'calibration')
+    finally:
+        rig.node.destroy_publisher(other)
+        rig.infos['left'] = rig.node.create_publisher(CameraInfo, 'left/camera_info', 20)
     assert rig.spin_until(rig.infos['left'].get_subscription_count)
+    assert level == DiagnosticStatus.ERROR and 'remap to it' in text
+    assert f'no camera_info on /{rig.namespace}/left/camera_info' in text
 
 
 def encoded(pixels, encoding):

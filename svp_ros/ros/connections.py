@@ -68,6 +68,8 @@ def _describe(qos: QoSProfile) -> str:
 
 
 def _node_name(info) -> str:
+    if 'UNKNOWN' in info.node_name:  # its endpoint was discovered before the node itself
+        return 'a node'
     return f'{info.node_namespace.rstrip("/")}/{info.node_name}'
 
 

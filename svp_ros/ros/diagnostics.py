@@ -21,7 +21,7 @@ class Statistics:
         self._counts = Counter()
         self._latencies = defaultdict(lambda: deque(maxlen=100))
         self._quality = {}
-        self._problem = ''
+        self._problem = None
         self._before = Counter()
         self._time = monotonic()
 
@@ -36,11 +36,11 @@ class Statistics:
             for stage, value in latencies.items():
                 self._latencies[stage].append(value)
 
-    def count_bad_frame(self, reason: str) -> None:
-        """Count one dropped frame and remember why."""
+    def count_bad_frame(self, reason: str, level: bytes = WARN) -> None:
+        """Count one dropped frame and remember why; ERROR if it is our fault."""
         with self._lock:
             self._counts['dropped'] += 1
-            self._problem = reason
+            self._problem = level, reason
 
     def count(self, what: str) -> None:
         """Count any other event, such as a pair `skipped` because nobody listens."""
@@ -60,7 +60,7 @@ class Statistics:
             period, self._time, self._before = now - self._time, now, totals
             latencies = {stage: np.percentile(list(values), (50, 95))
                          for stage, values in self._latencies.items()}
-            problem = self._problem if recent['dropped'] else ''
+            problem = self._problem if recent['dropped'] else None
             return {'totals': totals, 'recent': recent, 'period': period,
                     'latencies': latencies, 'quality': dict(self._quality), 'problem': problem}
 
@@ -83,7 +83,7 @@ def image_status(report: dict, sync, diagnosis, enabled: bool) -> DiagnosticStat
     elif recent['late'] > recent['paired']:
         level, text = WARN, 'most stamps do not increase; check the clock of the camera driver'
     elif report['problem']:
-        level, text = WARN, report['problem']
+        level, text = report['problem']
     elif recent['skipped'] and not recent['processed']:
         text = 'idle: nobody subscribes to an output'
     values = {f'{name} per second': f'{recent[name] / report["period"]:.1f}' for name in RATES}

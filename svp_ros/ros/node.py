@@ -46,6 +46,11 @@ class StereoNode(Node):
         self.settings = parameters.declare(self)
         self.add_on_set_parameters_callback(self._on_parameters)
         settings = self.settings
+        if self.resolve_topic_name('left/image_rect') == self.resolve_topic_name(
+                'right/image_rect'):
+            raise ValueError('left/image_rect and right/image_rect are both '
+                             f'{self.resolve_topic_name("left/image_rect")}; remap them to the '
+                             'two cameras')
         if settings.num_threads:
             torch.set_num_threads(settings.num_threads)
         self.predictor = StereoPredictor.load(
@@ -60,9 +65,6 @@ class StereoNode(Node):
             self._subscribe(f'{side}/camera_info', CameraInfo, f'{side}/camera_info',
                             lambda message, side=side: self._rig.update(side, message))
         topics = {key: subscription.topic_name for key, subscription in self._inputs.items()}
-        if topics['left/image_rect'] == topics['right/image_rect']:
-            raise ValueError(f'left/image_rect and right/image_rect are both '
-                             f'{topics["left/image_rect"]}; remap them to the two cameras')
         size = ((settings.network_width, settings.network_height)
                 if settings.output_resolution == 'network' else None)
         self._rig = StereoRig(topics, settings.rectify, settings.baseline_override, size)
@@ -133,7 +135,7 @@ class StereoNode(Node):
                                           throttle_duration_sec=LOG_PERIOD_S)
             except Exception as error:  # one bad pair must not end the node, nor pass in silence
                 self._statistics.count_bad_frame(
-                    f'internal error, {type(error).__name__}: {error}')
+                    f'internal error, {type(error).__name__}: {error}', diagnostics.ERROR)
                 self.get_logger().error(f'pair dropped:\n{traceback.format_exc()}',
                                         throttle_duration_sec=LOG_PERIOD_S)
 

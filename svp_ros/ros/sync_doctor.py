@@ -6,7 +6,6 @@ Pure functions; the node asks once a second and shows the answer in its log and 
 from collections import Counter
 from dataclasses import dataclass
 import difflib
-from time import monotonic
 from typing import Optional
 
 from svp_ros.ros.connections import Connection
@@ -27,16 +26,17 @@ class Diagnosis:
 
 
 def diagnose(sync: PairSynchronizer, recent: Counter, connections: dict[str, Connection],
-             clock_problem: str = '') -> Optional[Diagnosis]:
+             now: float, clock_problem: str = '') -> Optional[Diagnosis]:
     """Name the most likely reason why no pair has come for PATIENCE_S; None while pairs come.
 
     Args:
         sync: the pairing, with its counts and times.
         recent: what it counted in the last second.
-        connections: from `look_up`, by 'left/image_rect' and 'right/image_rect'.
+        connections: from `look_up`, by 'left/image_rect' and 'right/image_rect'; needed only when
+            no pair has come for that long.
+        now: time.monotonic.
         clock_problem: what is wrong with simulated time, empty if nothing is.
     """
-    now = monotonic()
     waited_s = now - sync.last['pair']
     if waited_s < PATIENCE_S:
         return Diagnosis('no clock', clock_problem) if clock_problem else None

@@ -1,6 +1,7 @@
 """Ask the sync doctor about a running node and log what it says."""
 
 from collections import Counter
+import re
 from time import monotonic
 from typing import Optional
 
@@ -11,7 +12,7 @@ from svp_ros.calibration import Finding
 from svp_ros.ros.connections import look_up
 from svp_ros.ros.sim_clock import SimClock
 from svp_ros.ros.sync import PairSynchronizer
-from svp_ros.ros.sync_doctor import diagnose, Diagnosis, explain_silence
+from svp_ros.ros.sync_doctor import diagnose, Diagnosis, explain_silence, PATIENCE_S
 
 REPEAT_S = 10.0  # a cause that stays is logged again after this time
 
@@ -30,17 +31,18 @@ class SyncWatch:
         self._sync = sync
         self._inputs = inputs
         self._clock = SimClock(node)
-        self._logged: Optional[Diagnosis] = None
+        self._logged = ''  # words without their numbers, which change every second
         self._logged_at = 0.0
 
     def check(self, recent: Counter) -> Optional[Diagnosis]:
         """Return why no pair comes, if so, and log it when it is new or has stayed."""
-        diagnosis = diagnose(self._sync, recent, look_up(self._node, self._inputs),
-                             self._clock.problem())
-        now, before = monotonic(), self._logged
-        changed = (diagnosis and diagnosis.cause) != (before and before.cause)
-        if changed or diagnosis and now - self._logged_at > REPEAT_S:
-            self._logged, self._logged_at = diagnosis, now
+        now = monotonic()
+        waits = now - self._sync.last['pair'] >= PATIENCE_S
+        connections = look_up(self._node, self._inputs) if waits else {}
+        diagnosis = diagnose(self._sync, recent, connections, now, self._clock.problem())
+        words = re.sub(r'\d[\d.]*', '', diagnosis.text) if diagnosis else ''
+        if words != self._logged or diagnosis and now - self._logged_at > REPEAT_S:
+            self._logged, self._logged_at = words, now
             if diagnosis:
                 self._node.get_logger().warning(diagnosis.text)
             else:
