@@ -439,11 +439,11 @@ def test_a_start_gives_all_that_both_networks_have(build, other, tmp_path):
     torch.manual_seed(0)
     path = tmp_path / 'start.safetensors'
     given = build(TINY).state_dict()
-    save_checkpoint(path, given, TINY, half=False)
+    save_checkpoint(path, given, TINY, half=False, samples='12')
 
     model = other(TINY)
     fresh = {name: x.clone() for name, x in model.state_dict().items()}
-    assert load_start(model, TINY, path) == len(set(given) & set(fresh))
+    assert load_start(model, TINY, path) == (len(set(given) & set(fresh)), {'samples': '12'})
     for name, x in model.state_dict().items():
         assert torch.equal(x, given.get(name, fresh[name])), name
     assert any(not torch.equal(fresh[name], x) for name, x in given.items() if name in fresh)

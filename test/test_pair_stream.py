@@ -21,7 +21,14 @@ from svp_ros.data.pair_stream import (
 )
 from svp_ros.data.pairs import find_pairs
 from svp_ros.data.rendered import RenderedPairs
-from svp_ros.data.stream import batches, stored_indices, StreamConfig, WorldStream
+from svp_ros.data.stream import (
+    batches,
+    crops_at,
+    EarlyCrops,
+    stored_indices,
+    StreamConfig,
+    WorldStream,
+)
 from svp_ros.geometry import StereoCamera
 
 H, W = 64, 96
@@ -118,6 +125,22 @@ def test_every_stored_pair_comes_once_before_any_comes_again():
     assert all(part[0] % 4 == 0 and part[3] == part[0] + 3 for part in first)
     assert len({stored_indices([0], 400, seed, rank)[0]
                 for seed in (0, 1) for rank in (0, 1)}) == 4
+
+
+def test_early_steps_take_crops_of_their_own(tmp_path):
+    early = EarlyCrops(2, 32, 64, batch=3), EarlyCrops(1, 64, 32, batch=2)
+    config = StreamConfig(H, W, 1, H, W, pairs=16, early=early)
+    assert [crops_at(config, step)[1] for step in range(6)] == [0, 3, 6, 8, 9, 10]
+    stream = WorldStream(config, 0, cache=tmp_path)
+    shapes = [tuple(stream[step]['left'].shape) for step in range(5)]
+    assert shapes == [(3, 3, 32, 64)] * 2 + [(2, 3, 64, 32)] + [(1, 3, H, W)] * 2
+    made = make_config(StreamConfig, {'early': [
+        {'steps': 2, 'height': 32, 'width': 64, 'batch': 3}]})
+    assert made.early == early[:1]
+    with pytest.raises(ValueError, match='width must be a positive multiple of 32, got 60'):
+        EarlyCrops(2, 32, 60, 3)
+    with pytest.raises(ValueError, match='steps and batch of early crops must be .* got 0 and 3'):
+        EarlyCrops(0, 32, 64, 3)
 
 
 def test_a_training_uses_as_many_different_pairs_as_it_says(tmp_path):

@@ -119,6 +119,7 @@ def read_csv(path):
 def test_a_run_logs_losses_times_and_scores_of_every_source(pretrained):
     rows = read_csv(pretrained / 'train.csv')
     assert [row['step'] for row in rows] == [1, 2, 3, 4, 5, 6]
+    assert [row['samples'] for row in rows] == [2, 4, 6, 8, 10, 12]
     for row in rows:
         assert row['loss'] == pytest.approx(row['colours'] + row['structure'], rel=1e-4)
         assert 0 < row['data_s'] < row['step_s']
@@ -155,7 +156,8 @@ def test_fine_tuning_starts_from_pretrained_weights(shared, pretrained, tmp_path
     run = TrainingProcess('finetune', 'disparity', '--config', config, '--cache',
                           shared / 'cache', out=tmp_path / 'run')
     assert run.wait() == 0, run.output()
-    given, _, _ = read_checkpoint(pretrained / 'average.safetensors')
+    given, _, notes = read_checkpoint(pretrained / 'average.safetensors')
+    assert notes['samples'] == '12' and load_state(tmp_path / 'run')['samples'] == 13
     tuned = load_state(tmp_path / 'run')['model']
     assert f'starting from {len(tuned)} of {len(tuned)} tensors' in run.output()
     for name in tuned:

@@ -102,10 +102,11 @@ def train_line(folder, validate, resume=False, stop_at=None):
     def losses(model, batch):
         if run.step + 1 == stop_at:
             run.stop()
-        return {'square': (model(batch) - 3).square().mean()}
+        return {'square': (model(batch['left']) - 3).square().mean()}
 
-    run.train(iter([torch.tensor([[float(step)]]) for step in range(run.step, 6)]), losses,
-              validate)
+    run.train(iter([{'left': torch.full((2, 1), float(step))} for step in range(run.step, 6)]),
+              losses, validate)
+    return run
 
 
 @pytest.mark.parametrize('step', [3, 6])
@@ -113,14 +114,15 @@ def test_a_validation_that_was_killed_is_done_by_the_resumed_run(tmp_path, step)
     whole, killed = tmp_path / 'whole', tmp_path / 'killed'
     done = []
 
-    def validate(weights):
+    def validate(weights, samples):
+        assert samples == 2 * 3 * (len(done) % 2 + 1)
         done.append(weights['weight'].item())
         return {'weight': done[-1]}
 
-    def validate_until_killed(weights):
+    def validate_until_killed(weights, samples):
         if len(done) == step // 3 - 1:
             raise Killed
-        return validate(weights)
+        return validate(weights, samples)
 
     for folder in (whole, killed):
         folder.mkdir()
@@ -138,7 +140,7 @@ def test_a_validation_that_was_killed_is_done_by_the_resumed_run(tmp_path, step)
 
 def test_a_run_that_is_stopped_before_a_validation_does_it_first(tmp_path):
     with pytest.raises(KeyboardInterrupt):
-        train_line(tmp_path, lambda weights: {'weight': weights['weight'].item()}, stop_at=3)
+        train_line(tmp_path, lambda weights, _: {'weight': weights['weight'].item()}, stop_at=3)
     assert load_state(tmp_path)['step'] == 3
     assert (tmp_path / 'validate.csv').read_text().splitlines()[-1].startswith('3,')
 

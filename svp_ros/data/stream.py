@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
-from typing import Optional
+from typing import Optional, Union
 
 import numpy as np
 import torch
@@ -19,6 +19,29 @@ from svp_ros.data.transforms import augment, AugmentConfig, Batch
 from svp_ros.data.world import WorldConfig
 
 VALIDATION_SEED = 2 ** 31  # of the world's validation pairs; training draws smaller ones
+
+
+@dataclass(frozen=True)
+class EarlyCrops:
+    """Crops of the first steps: smaller ones are cheaper, so that more of them can be seen.
+
+    Args:
+        steps: how many steps take them.
+        height: rows, pixels, a multiple of 32.
+        width: columns, pixels, a multiple of 32.
+        batch: pairs per step and process.
+    """
+
+    steps: int
+    height: int
+    width: int
+    batch: int
+
+    def __post_init__(self):
+        check_crop(self.height, self.width)
+        if min(self.steps, self.batch) < 1:
+            raise ValueError('steps and batch of early crops must be at least 1, got '
+                             f'{self.steps} and {self.batch}')
 
 
 @dataclass(frozen=True)
@@ -36,6 +59,7 @@ class StreamConfig:
         photographs: folder of texture photographs; None means scikit-image's.
         world: the world's own settings.
         augment: the augmentation's settings.
+        early: crops of the first steps, in this order, before those of height, width and batch.
     """
 
     height: int = 192
@@ -47,6 +71,7 @@ class StreamConfig:
     photographs: Optional[str] = None
     world: WorldConfig = field(default_factory=WorldConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
+    early: tuple[EarlyCrops, ...] = ()
 
     def __post_init__(self):
         check_crop(self.height, self.width)
@@ -84,10 +109,20 @@ class WorldStream(Dataset):
     def __getitem__(self, step: int) -> Batch:
         generator = make_generator(self.seed, step, self.rank)
         c = self.config
-        positions = range(step * c.batch, (step + 1) * c.batch)
-        indices = stored_indices(positions, c.pairs, self.seed, self.rank)
+        crops, seen = crops_at(c, step)
+        indices = stored_indices(range(seen, seen + crops.batch), c.pairs, self.seed, self.rank)
         batch = self.rendered.draw(indices, generator)
-        return augment(batch, c.height, c.width, c.augment, generator)
+        return augment(batch, crops.height, crops.width, c.augment, generator)
+
+
+def crops_at(config: StreamConfig, step: int) -> tuple[Union[EarlyCrops, StreamConfig], int]:
+    """Sizes of the crops of a step, and how many samples a process has seen before it."""
+    seen = 0
+    for early in config.early:
+        if step < early.steps:
+            return early, seen + step * early.batch
+        step, seen = step - early.steps, seen + early.steps * early.batch
+    return config, seen + step * config.batch
 
 
 def make_generator(*key: int) -> torch.Generator:

@@ -157,27 +157,27 @@ def read_checkpoint(path: Union[str, Path]) -> tuple[dict[str, Tensor], NetworkC
             for name, value in state.items()}, config, notes
 
 
-def load_start(model: Module, config: NetworkConfig, path: Union[str, Path]) -> int:
+def load_start(model: Module, config: NetworkConfig, path: Union[str, Path]) -> tuple[int, dict]:
     """Copy into `model` what a checkpoint of the same size shares with it.
 
     That is everything if both are networks of one kind; between masked reconstruction and
     disparity it is the backbone and the disparity head.
 
     Returns:
-        Number of tensors that were copied.
+        Number of tensors that were copied, and the notes of the checkpoint.
 
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If it is not one of our checkpoints or a network of another size.
     """
-    state, found, _ = read_checkpoint(path)
+    state, found, notes = read_checkpoint(path)
     if found != config:
         other = {key: value for key, value in asdict(found).items()
                  if value != getattr(config, key)}
         raise ValueError(f'{path} is a network of another size; it has {other}')
     shared = {name: value for name, value in state.items() if name in model.state_dict()}
     model.load_state_dict(shared, strict=False)
-    return len(shared)
+    return len(shared), notes
 
 
 def load_checkpoint(path: Union[str, Path]) -> tuple[DisparityNetwork, NetworkConfig, dict]:

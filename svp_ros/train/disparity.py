@@ -97,7 +97,7 @@ class Validation:
         self.scenes = scenes
 
     @torch.inference_mode()
-    def __call__(self, weights: dict[str, Tensor]) -> dict[str, float]:
+    def __call__(self, weights: dict[str, Tensor], samples: int) -> dict[str, float]:
         """Load the weights, write them and pictures to the run folder, return the metrics."""
         self.model.load_state_dict(weights)
         score, visible = DisparityScore(), DisparityScore()
@@ -108,7 +108,7 @@ class Validation:
             score.update(predicted, sample.disparity, valid)
             visible.update(predicted, sample.disparity, valid & ~sample.occluded)
         checkpoint = self.folder / 'average.safetensors'
-        save_checkpoint(checkpoint, weights, self.network)
+        save_checkpoint(checkpoint, weights, self.network, samples=str(samples))
         write_image(self.folder / 'validation.png', _picture(sample, predicted))
         metrics = {name: score.result()[name] for name in ('epe', 'bad_1', 'bad_3')}
         metrics['epe_visible'] = visible.result()['epe']
@@ -160,8 +160,8 @@ def main(argv: Optional[list[str]] = None) -> int:
     fabric = make_fabric(arguments.accelerator, arguments.devices, config.precision, folder,
                          arguments.nodes)
     seed_everything(config.seed, verbose=False)
-    model, network = start_network(build_model, config, arguments.resume)
-    run = open_run(model, config.loop, folder, fabric, config, arguments.resume)
+    model, network, samples = start_network(build_model, config, arguments.resume)
+    run = open_run(model, config.loop, folder, fabric, config, arguments.resume, samples)
 
     on_gpu = fabric.device.type == 'cuda' and arguments.cache is None
     stream = WorldStream(config.stream, config.seed, str(fabric.device) if on_gpu else 'cpu',

@@ -9,13 +9,14 @@ import logging
 import math
 from pathlib import Path
 import time
-from typing import Any, NoReturn, Optional
+from typing import NoReturn, Optional
 
 from lightning.fabric import Fabric
 import torch
 from torch import distributed, nn, Tensor
 from tqdm import tqdm
 
+from svp_ros.data.transforms import Batch
 from svp_ros.files import replace_file
 
 log = logging.getLogger(__name__)
@@ -107,12 +108,14 @@ class TrainingRun:
         config: optimisation settings.
         folder: run folder; last.pt, train.csv and validate.csv are kept there.
         fabric: launched Fabric.
+        samples: pairs that the weights have seen, in all runs and processes.
     """
 
     model: nn.Module
     config: LoopConfig
     folder: Path
     fabric: Fabric
+    samples: int = 0
 
     def __post_init__(self):
         c = self.config
@@ -137,7 +140,8 @@ class TrainingRun:
         if not self.fabric.is_global_zero:
             return
         state = {'model': self.model.state_dict(), 'average': self.average.state,
-                 'optimizer': self.optimizer.state_dict(), 'step': self.step}
+                 'optimizer': self.optimizer.state_dict(), 'step': self.step,
+                 'samples': self.samples}
         content = BytesIO()
         torch.save(state, content)
         replace_file(self.folder / 'last.pt', content.getbuffer())
@@ -160,19 +164,22 @@ class TrainingRun:
                              f'{str(error).splitlines()[1].strip()}') from error
         self.average.state = self.fabric.to_device(state['average'])
         self.optimizer.load_state_dict(state['optimizer'])
-        self.step = state['step']
+        self.step, self.samples = state['step'], state['samples']
         if self.fabric.is_global_zero:
             for kind in ('train', 'validate'):
                 _drop_rows_after(self.folder / f'{kind}.csv', self.step)
 
-    def train(self, batches: Iterator[Any], losses: Callable[[nn.Module, Any], dict[str, Tensor]],
-              validate: Optional[Callable[[dict[str, Tensor]], dict[str, float]]] = None) -> None:
+    def train(self, batches: Iterator[Batch],
+              losses: Callable[[nn.Module, Batch], dict[str, Tensor]],
+              validate: Optional[Callable[[dict[str, Tensor], int], dict[str, float]]] = None,
+              ) -> None:
         """Run until the last step of the schedule.
 
         Args:
-            batches: batches of the steps self.step, self.step + 1, ...
+            batches: batches of the steps self.step, self.step + 1, ..., each with `left`.
             losses: (model, batch) -> weighted terms of the loss.
-            validate: averaged weights -> metrics; None on all processes but the first.
+            validate: averaged weights and samples seen -> metrics; None on all processes but the
+                first.
 
         Raises:
             NonFiniteLossError: If the loss or its gradient is NaN or infinite.
@@ -184,7 +191,7 @@ class TrainingRun:
                   disable=not self.fabric.is_global_zero, mininterval=5) as bar:
             self._train(batches, losses, validate, bar)
 
-    def _train(self, batches: Iterator[Any], losses: Callable, validate: Optional[Callable],
+    def _train(self, batches: Iterator[Batch], losses: Callable, validate: Optional[Callable],
                bar: tqdm) -> None:
         c = self.config
         self._set_training()
@@ -208,6 +215,7 @@ class TrainingRun:
                 group['lr'] = c.learning_rate_at(self.step)
             self.optimizer.step()
             self.step += 1
+            self.samples += len(batch['left']) * self.fabric.world_size
             if self.step == c.freeze_statistics:
                 self._set_training()
             self.average.update(self.model, self.step)
@@ -221,7 +229,7 @@ class TrainingRun:
                     means = {name: (total / count).item() for name, total in sums.items()}
                     mean, data_s = math.fsum(means.values()), waited / count
                     step_s = (time.monotonic() - began) / count
-                    self._log('train', loss=mean, **means,
+                    self._log('train', samples=self.samples, loss=mean, **means,
                               learning_rate=self.optimizer.param_groups[0]['lr'],
                               step_s=step_s, data_s=data_s)
                     bar.set_postfix({'loss': f'{mean:.3g}', 'data_ms': f'{1000 * data_s:.1f}',
@@ -230,7 +238,7 @@ class TrainingRun:
                 if self.step % c.validate_every == 0 or self.step == c.steps:
                     paused = time.monotonic()
                     if validate:
-                        self._log('validate', **validate(self.average.state))
+                        self._log('validate', **validate(self.average.state, self.samples))
                     self.save()  # not before: a run killed while it validates validates again
                     saved = time.monotonic()
                     began += saved - paused

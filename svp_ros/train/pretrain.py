@@ -141,11 +141,11 @@ class Validation:
         self.model = build_reconstruction(network).to(device).eval()
         self.sets = sets
 
-    def __call__(self, weights: dict[str, Tensor]) -> dict[str, float]:
+    def __call__(self, weights: dict[str, Tensor], samples: int) -> dict[str, float]:
         """Load the weights, write them to the run folder, return the metrics."""
         self.model.load_state_dict(weights)
         save_checkpoint(self.folder / 'average.safetensors', weights, self.network,
-                        kind=RECONSTRUCTION)
+                        kind=RECONSTRUCTION, samples=str(samples))
         left_only = self.config.mode == 'left_only'
         return {f'{source}_{name}': value for source, pairs in self.sets.items()
                 for name, value in score_reconstruction(
@@ -197,11 +197,11 @@ def train(config: PretrainConfig, folder: Path, accelerator: str = 'auto', devic
     folder.mkdir(parents=True, exist_ok=True)
     fabric = make_fabric(accelerator, devices, config.precision, folder, nodes)
     seed_everything(config.seed, verbose=False)
-    model, network = start_network(build_reconstruction, config, resume)
+    model, network, samples = start_network(build_reconstruction, config, resume)
     on_gpu = fabric.device.type == 'cuda' and cache is None
     stream = PairStream(config.stream, config.seed, str(fabric.device) if on_gpu else 'cpu',
                         cache, fabric.global_rank, (cache or folder) / 'recordings')
-    run = open_run(model, config.loop, folder, fabric, config, resume)
+    run = open_run(model, config.loop, folder, fabric, config, resume, samples)
     validate = None
     if fabric.is_global_zero:
         sets = validation_sets(config, stream.validation)

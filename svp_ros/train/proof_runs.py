@@ -16,7 +16,7 @@ import yaml
 from svp_ros.config import load_config
 from svp_ros.data.pair_stream import PairStreamConfig
 from svp_ros.data.rendered import PAIRS_PER_RENDER
-from svp_ros.data.stream import StreamConfig
+from svp_ros.data.stream import crops_at, StreamConfig
 from svp_ros.data.world import WorldConfig
 from svp_ros.data.world.world import KINDS
 from svp_ros.eval.pretraining_report import read_columns
@@ -68,7 +68,7 @@ class ProofConfig:
                 f'fine-tuning must be on new kinds of scene, but {", ".join(shared)} is in both '
                 'worlds; set its weight to 0 in pretrain.stream.world_config or '
                 'finetune.stream.world')
-        used = self.finetune.loop.steps * self.finetune.stream.batch
+        _, used = crops_at(self.finetune.stream, self.finetune.loop.steps)
         for budget in self.budgets:
             if not PAIRS_PER_RENDER <= budget <= used:
                 raise ValueError(

@@ -135,9 +135,9 @@ def make_fabric(accelerator: str, devices: str, precision: str, folder: Path,
 
 
 def open_run(model: nn.Module, loop: LoopConfig, folder: Path, fabric: Fabric, config: Any,
-             resume: bool) -> TrainingRun:
+             resume: bool, samples: int) -> TrainingRun:
     """Make the run, load its checkpoint if it resumes, note its settings, obey Ctrl-C."""
-    run = TrainingRun(model, loop, folder, fabric)
+    run = TrainingRun(model, loop, folder, fabric, samples)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: run.stop())
     if resume:
@@ -160,7 +160,7 @@ def _plain(value: Any) -> Any:
 
 
 def start_network(build: Callable[[NetworkConfig], nn.Module], config: Any,
-                  resume: bool) -> tuple[nn.Module, NetworkConfig]:
+                  resume: bool) -> tuple[nn.Module, NetworkConfig, int]:
     """Fresh weights, or those of the checkpoint that the experiment starts from.
 
     A resumed run has its own and no longer needs that checkpoint.
@@ -170,17 +170,21 @@ def start_network(build: Callable[[NetworkConfig], nn.Module], config: Any,
         config: the experiment, with `size` and `start`.
         resume: whether the run is resumed.
 
+    Returns:
+        The network, its architecture, and the samples that its weights have seen so far.
+
     Raises:
         FileNotFoundError: If there is no such checkpoint.
         ValueError: If the start is a network of another size.
     """
     network = get_size(config.size)
-    model = build(network)
+    model, samples = build(network), 0
     if config.start and not resume:
         path = find_model(config.start)
-        count = load_start(model, network, path)
+        count, notes = load_start(model, network, path)
+        samples = int(notes.get('samples', 0))
         log.info('starting from %d of %d tensors of %s', count, len(model.state_dict()), path)
-    return model, network
+    return model, network, samples
 
 
 def check_precision(precision: str) -> None:
