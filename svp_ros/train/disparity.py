@@ -141,7 +141,7 @@ def main(argv: Optional[list[str]] = None) -> int:
     parser = argparse.ArgumentParser(
         prog='svp finetune disparity', description=__doc__.splitlines()[0],
         formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    add_run_options(parser, 'config/train/disparity.yaml; the defaults are those of nano')
+    add_run_options(parser, 'config/train/disparity_nano.yaml for a GPU')
     parser.add_argument('--labelled', type=Path, help='folder of labelled scenes, see '
                         '`svp evaluate disparity`; they are scored at every validation')
     arguments = parser.parse_args(argv)
