@@ -77,6 +77,14 @@ def test_preview_shows_a_row_per_pair(street):
     assert preview.shape[0] > 2 * 180 and preview.std() > 20
 
 
+def test_preview_alone_needs_no_folder(tmp_path, capsys):
+    assert main(['render', '--preview', str(tmp_path / 'sheet.png'), '--count', '2', *SIZE]) == 0
+    assert [path.name for path in tmp_path.iterdir()] == ['sheet.png']
+    assert read_image(tmp_path / 'sheet.png').shape[0] > 2 * 180
+    assert main(['render']) == 2
+    assert 'give --out, --preview or both' in capsys.readouterr().err
+
+
 def test_world_settings_come_from_a_file(tmp_path, capsys):
     (tmp_path / 'world.yaml').write_text('max_disparity: [0.05, 0.06]\neffects: false\n')
     argv = ['render', '--count', '2', '--kind', 'clutter', *SIZE, '--config',

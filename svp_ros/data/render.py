@@ -88,7 +88,8 @@ def main(argv: Optional[list[str]] = None) -> int:
     """Run the command; returns the exit code."""
     parser = argparse.ArgumentParser(
         'svp render', description=__doc__.partition(': ')[2].strip())
-    parser.add_argument('--out', type=Path, required=True, help='folder or bag to create')
+    parser.add_argument('--out', type=Path, help='folder or bag to create; may be left out with '
+                        '--preview, which then is all that is written')
     parser.add_argument('--count', type=int, default=10,
                         help='scenes, or frames of a bag (default: %(default)s)')
     parser.add_argument('--kind', choices=KINDS, default='mixed',
@@ -106,15 +107,19 @@ def main(argv: Optional[list[str]] = None) -> int:
     parser.add_argument('--device', default='cpu',
                         help='cpu, cuda or cuda:N (default: %(default)s)')
     parser.add_argument('--preview', type=Path,
-                        help=f'also write a picture of the first {PREVIEW_ROWS} pairs')
+                        help='write a picture of left, right, disparity and occlusion of the '
+                        f'first {PREVIEW_ROWS} pairs')
     parser.add_argument('--config', type=Path, metavar='FILE',
                         help='YAML file with values of WorldConfig, the distributions of scenes')
     arguments = parser.parse_args(argv)
     if arguments.count < 1 or not 0 < arguments.rate < 1000:
         raise ValueError('--count must be at least 1 and --rate within 0 to 1000 Hz, '
                          f'got {arguments.count} and {arguments.rate:g}')
-    if arguments.out.exists() and (arguments.out.is_file() or any(arguments.out.iterdir())):
-        raise ValueError(f'{arguments.out} exists already; choose another --out')
+    if not (arguments.out or arguments.preview):
+        raise ValueError('give --out, --preview or both')
+    out = arguments.out
+    if out and out.exists() and (out.is_file() or any(out.iterdir())):
+        raise ValueError(f'{out} exists already; choose another --out')
     if arguments.format != 'folder' and arguments.kind == 'mixed':
         raise ValueError('a bag shows one scene; choose its --kind, for example street')
 
@@ -122,17 +127,20 @@ def main(argv: Optional[list[str]] = None) -> int:
                   choose_device(arguments.device))
     height, width = arguments.size
     if arguments.format == 'folder':
-        samples = write_folder(arguments.out, render_scenes(
-            world, arguments.seed, arguments.count, height, width, arguments.kind))
+        samples = render_scenes(world, arguments.seed, arguments.count, height, width,
+                                arguments.kind)
+        if out:
+            samples = write_folder(out, samples)
     else:
-        samples = write_bag(arguments.out, world.sequence(
-            arguments.seed, arguments.count, height, width, arguments.kind, arguments.rate),
-            arguments.format, arguments.rate)
+        samples = world.sequence(arguments.seed, arguments.count, height, width, arguments.kind,
+                                 arguments.rate)
+        if out:
+            samples = write_bag(out, samples, arguments.format, arguments.rate)
     previews = [make_preview(sample) for index, sample
                 in enumerate(tqdm(samples, 'rendering', arguments.count, unit='pair'))
                 if arguments.preview and index < PREVIEW_ROWS]
     if arguments.preview:
         arguments.preview.parent.mkdir(parents=True, exist_ok=True)
         write_image(arguments.preview, np.vstack(previews))
-    print(f'{arguments.count} pairs of {height}x{width} in {arguments.out}')
+    print(f'{arguments.count} pairs of {height}x{width} in {out or arguments.preview}')
     return 0
