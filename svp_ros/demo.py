@@ -16,13 +16,15 @@ from typing import Optional
 import numpy as np
 
 from svp_ros.arguments import parse_arguments, parse_size
+from svp_ros.data.bag_topics import StereoTopics
 from svp_ros.data.bags import StereoBagWriter
 from svp_ros.data.render import write_bag
-from svp_ros.eval.bag import describe_run, score_section, summarise, write_results
+from svp_ros.eval.bag_live import play_through_node
+from svp_ros.eval.bag_sections import describe_run, score_section, summarise, write_results
 from svp_ros.eval.report import Section
 from svp_ros.geometry import StereoCamera
 from svp_ros.predictor import choose_device, find_model
-from svp_ros.processes import ModuleProcess, ProcessError, ros_environment
+from svp_ros.processes import ProcessError, ros_environment
 
 # Middlebury 2014 "Motorcycle" as in scikit-image; its disparity is x_left - x_right.
 MOTORCYCLE = StereoCamera(fx=994.978, fy=994.978, cx=311.193, cy=254.877, cx_right=342.279,
@@ -30,12 +32,8 @@ MOTORCYCLE = StereoCamera(fx=994.978, fy=994.978, cx=311.193, cy=254.877, cx_rig
 MOTORCYCLE_RATE = 2.0
 STREET_RATE = 10.0
 STREET_SEED = 6
-INPUTS = ('/left/camera_info', '/right/camera_info', '/left/image_rect', '/right/image_rect')
-RECORDED = ('/left/camera_info=sensor_msgs/msg/CameraInfo', '/disparity', '/depth', '/confidence',
-            '/diagnostics', *(f'/stereo_node/debug/{stage}_ms' for stage in (
-                'preprocess', 'inference', 'postprocess', 'total', 'age')))
-START_S = 120.0  # a cold disk reads the libraries slowly
-SETTLE_S = 2.5  # the last pair is processed and counted in /diagnostics, which come every second
+INPUTS = StereoTopics('/left/image_rect', '/right/image_rect', '/left/camera_info',
+                      '/right/camera_info')
 
 
 def main(argv: Optional[list[str]] = None) -> int:
@@ -60,13 +58,13 @@ def main(argv: Optional[list[str]] = None) -> int:
     write_street(out / 'bags' / 'street', arguments.seconds, height, width, device)
     network_height, network_width = arguments.network_size
     parameters = {'model': model, 'device': device, 'network_height': network_height,
-                  'network_width': network_width, 'use_sim_time': 'true'}
+                  'network_width': network_width}
     try:
         environment = ros_environment()
         for section in sections:
             print(f'playing {section.name} through the node', flush=True)
             bag, recording = out / 'bags' / section.name, out / 'recording' / section.name
-            play_through_node(bag, recording, parameters, out / 'logs' / section.name,
+            play_through_node(bag, INPUTS, recording, parameters, out / 'logs' / section.name,
                               environment)
             score_section(section, bag, recording, out / 'pictures',
                           1 if section.name == 'motorcycle' else 3)
@@ -80,37 +78,6 @@ def main(argv: Optional[list[str]] = None) -> int:
     print(f'model {model.stem} on {device}, {time.monotonic() - start_s:.0f} s; '
           f'report: {out / "report.html"}')
     return 0
-
-
-def play_through_node(bag: Path, recording: Path, parameters: dict[str, object], logs: Path,
-                      environment: dict[str, str]) -> None:
-    """Play a recording into a fresh node over DDS and record what it publishes.
-
-    Args:
-        bag: with the topics of INPUTS.
-        recording: rosbag2 folder to create.
-        parameters: of the node.
-        logs: folder for the logs of the three processes.
-        environment: of the processes, from `ros_environment`.
-
-    Raises:
-        ProcessError: If a process fails, ends early or takes too long.
-    """
-    settings = [word for name, value in parameters.items() for word in ('-p', f'{name}:={value}')]
-    with ModuleProcess('svp_ros.ros.node', ['--ros-args', *settings], logs / 'node.log',
-                       environment) as node, \
-            ModuleProcess('svp_ros.ros.recorder', [recording, *RECORDED, '--wait', START_S],
-                          logs / 'recorder.log', environment) as recorder:
-        recorder.wait_for('recording ', START_S, [node])
-        with ModuleProcess('svp_ros.ros.player',
-                           [bag, '--clock', '--topics', *INPUTS, '--start-delay', 0.5,
-                            '--wait-for-subscribers', START_S,
-                            '--subscribers', '/left/camera_info:=2'],  # the node, the recorder
-                           logs / 'player.log', environment) as player:
-            player.finish(2 * START_S, [node, recorder])
-        time.sleep(SETTLE_S)
-        recorder.interrupt()
-        node.interrupt()
 
 
 def write_motorcycle(path: Path, frames: int) -> None:

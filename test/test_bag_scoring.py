@@ -10,8 +10,9 @@ import pytest
 from svp_ros.data import bag_messages
 from svp_ros.data.bags import StereoBagWriter
 from svp_ros.data.rosbag2 import BagWriter, TYPESTORE
-from svp_ros.eval.bag import main
+from svp_ros.eval.bag_sections import describe_run, score_section, summarise, write_results
 from svp_ros.eval.recording import DepthScore, score_recording
+from svp_ros.eval.report import Section
 from svp_ros.geometry import StereoCamera
 
 H, W = 32, 40
@@ -179,35 +180,28 @@ def write_recording_without_truth(path):
     return path
 
 
-def test_the_command_writes_metrics_pictures_and_a_page_that_stands_alone(
-        tmp_path, played, capsys):
+def test_sections_become_metrics_pictures_and_a_page_that_stands_alone(tmp_path, played):
     guess = np.nan_to_num(TRUTH, nan=1.0) + 1.0
     guess[:5] = np.nan
     recording = write_recording(tmp_path / 'recording', [guess] * 6,
                                 confidence=[np.full((H, W), 0.5, np.float32)] * 6,
                                 namespace='/stereo')
     out = tmp_path / 'report'
-    assert main(['--bag', str(played), '--recording', str(recording), '--out', str(out),
-                 '--pictures', '2']) == 0
-    assert 'recording: EPE 1.00 px' in capsys.readouterr().out
+    section = Section('street', 'A street.')
+    score_section(section, played, recording, out / 'pictures', 2)
+    write_results(out, 'Scores', [section], describe_run('svp demo', section.scores))
+    assert summarise('street', section.scores).startswith('street: EPE 1.00 px')
 
     metrics = json.loads((out / 'metrics.json').read_text())
-    assert metrics['results']['recording']['disparity']['epe'] == pytest.approx(1.0)
-    assert metrics['command'].startswith('svp evaluate bag --bag')
-    assert {'commit', 'hardware', 'versions', 'model'} <= metrics.keys()
+    assert metrics['results']['street']['disparity']['epe'] == pytest.approx(1.0)
+    assert {'command', 'commit', 'hardware', 'versions', 'model'} <= metrics.keys()
 
     page = (out / 'report.html').read_text()
     embedded = re.findall('src="data:image/png;base64,([^"]+)"', page)
     files = sorted((out / 'pictures').glob('*.png'))
-    assert [path.name for path in files] == ['recording_001.png', 'recording_004.png']
+    assert [path.name for path in files] == ['street_001.png', 'street_004.png']
     assert [base64.b64decode(data) for data in embedded] == [path.read_bytes() for path in files]
     assert 'src="' not in page.replace('src="data:', '')
     assert '<td>EPE</td><td>1.000 px</td>' in page
     picture = cv2.imread(str(files[0]))
     assert picture.shape[1] == 3 * (480 + 8) and picture.std() > 20
-
-
-def test_unreadable_input_of_the_command_is_refused(tmp_path, played):
-    with pytest.raises(FileNotFoundError, match='no recording'):
-        main(['--bag', str(played), '--recording', str(tmp_path / 'x'), '--out', str(tmp_path)])
-    assert not (tmp_path / 'metrics.json').exists()

@@ -74,6 +74,31 @@ def make_disparity_image(disparity: np.ndarray, camera: StereoCamera, header: An
                 min_disparity=0.0, max_disparity=float(values[known].max()), delta_d=0.0)
 
 
+def make_published_disparity(disparity: np.ndarray, camera: StereoCamera, minimum: float,
+                             maximum: float, header: Any) -> Any:
+    """Build a DisparityImage as the node publishes it, every field filled.
+
+    Args:
+        disparity: (H, W), x_left - x_right - (cx_left - cx_right) in pixels; NaN where invalid.
+        camera: the rectified rig, of the same size.
+        minimum: disparity of the farthest point that counts, positive.
+        maximum: disparity of the nearest point that counts.
+        header: of the left image.
+    """
+    valid = np.isfinite(disparity)
+    low, high = np.float32(minimum), np.float32(maximum)
+    rows, columns = np.flatnonzero(valid.any(1)), np.flatnonzero(valid.any(0))
+    window = _region(0, 0)
+    if rows.size:
+        window = _new('sensor_msgs/msg/RegionOfInterest', x_offset=int(columns[0]),
+                      y_offset=int(rows[0]), width=int(columns[-1] - columns[0] + 1),
+                      height=int(rows[-1] - rows[0] + 1), do_rectify=False)
+    image = make_image(np.where(valid, disparity, low - 1).astype(np.float32), header)
+    return _new(DISPARITY_IMAGE, header=header, image=image, f=camera.fx, t=camera.baseline,
+                valid_window=window, min_disparity=float(low), max_disparity=float(high),
+                delta_d=float(np.spacing(high)))
+
+
 def make_box_markers(box3d: np.ndarray, labels: Sequence[str], header: Any) -> Any:
     """Build a MarkerArray: one DELETEALL, then one cube per box with its label as namespace.
 

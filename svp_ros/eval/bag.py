@@ -1,110 +1,222 @@
-"""`svp evaluate bag`: score a recording of a node's output against the recording it was fed.
+"""`svp evaluate bag`: score models on a stereo recording, with or without ground truth.
 
-Nothing is played: both recordings are read, frames are matched by stamp, and metrics.json,
-report.html and pictures are written.
+The pairs of the recording go through the same steps as in the node: every pair, read from the
+file (--mode read), or played to the real node over ROS 2, which takes the pairs it has time for
+(--mode live). Writes metrics.json, report.html, frames.csv (figures of every pair), results.mcap
+(disparity, depth, ... for RViz and Foxglove) and pictures.
 """
 
 import argparse
-from importlib import metadata
+from collections.abc import Iterator
+from contextlib import contextmanager, ExitStack
+from itertools import islice
 import json
-import os
 from pathlib import Path
-import platform
+import re
 import sys
 from typing import Optional
 
-import torch
+import numpy as np
+from tqdm import tqdm
 
-import svp_ros
-from svp_ros.arguments import parse_arguments
+from svp_ros.arguments import parse_arguments, parse_size
+from svp_ros.data.bag_topics import find_stereo_topics, find_truth_topic, StereoTopics
+from svp_ros.data.bag_transforms import make_transform
+from svp_ros.data.bag_truth import BagTruth
+from svp_ros.data.bags import read_stereo_pairs
 from svp_ros.data.rosbag2 import BagReader
-from svp_ros.eval.recording import score_recording, TRUTH_TOPIC
-from svp_ros.eval.report import PictureTaker, Section, write_report
-from svp_ros.provenance import describe_device, find_commit
+from svp_ros.eval.bag_live import play_through_node
+from svp_ros.eval.bag_pictures import PictureTaker
+from svp_ros.eval.bag_report import score_tables, SeriesWriter, write_bag_report
+from svp_ros.eval.bag_results import ResultsWriter
+from svp_ros.eval.bag_run import describe_images, evaluate_pairs
+from svp_ros.eval.bag_sections import describe_machine
+from svp_ros.eval.bag_sources import NetworkSource, RecordingSource, Source
+from svp_ros.eval.disparity_report import format_text
+from svp_ros.eval.recording import node_total, read_diagnostics, read_latencies
+from svp_ros.frame import Limits
+from svp_ros.predictor import choose_device, find_model, NETWORK_SIZE, StereoPredictor
+from svp_ros.processes import ProcessError, ros_environment
 
-PACKAGES = ('numpy', 'opencv-python-headless', 'opencv-python', 'rosbags', 'torch', 'ros-rclpy',
-            'rclpy')
-
-
-def score_section(section: Section, played: Path, recording: Path, pictures: Path,
-                  count: int = 3, **topics: str) -> None:
-    """Score one recording and draw some of its frames; fills `section`.
-
-    Args:
-        section: has a name and a description.
-        played: recording that was played to the node, with ground truth.
-        recording: what the node published.
-        pictures: folder for the pictures.
-        count: number of pictures.
-        topics: `truth_topic` and `disparity_topic` of `score_recording`, which says what raises.
-    """
-    with BagReader(recording) as bag:
-        expected = max((bag.counts[topic] for topic in bag.topics_of(
-            'stereo_msgs/msg/DisparityImage')), default=0)
-    taker = PictureTaker(section, pictures, expected, count)
-    section.scores = score_recording(played, recording, on_frame=taker, **topics)
-
-
-def describe_run(command: str, scores: dict, device: str = 'cpu') -> dict:
-    """Collect what is needed to repeat a run: command, commit, machine, versions and model."""
-    versions = {'python': platform.python_version(), 'svp_ros': svp_ros.__version__}
-    for package in PACKAGES:
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    network = next((values for name, values in scores['node'].items() if 'model' in values), {})
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-    hardware = {'processor': describe_device(device), 'cores': os.cpu_count(), 'gpu': gpu}
-    return {'command': command, 'commit': find_commit(), 'hardware': hardware,
-            'versions': versions,
-            'model': {key: network[key] for key in ('model', 'sha256', 'device')
-                      if key in network}}
-
-
-def summarise(name: str, scores: dict) -> str:
-    """Return the scores as one line."""
-    disparity, depth, frames = scores['disparity'], scores['depth'], scores['frames']
-    line = (f'{name}: EPE {disparity["epe"]:.2f} px, bad-3 {disparity["bad_3"]:.1f} %, '
-            f'depth error {100 * depth["mean_abs_rel"]:.1f} %, '
-            f'density {disparity["density"]:.0f} %; '
-            f'{frames["received"]} of {frames["played"]} pairs came back')
-    total = scores['latency_ms'].get('total')
-    return line + (f', {total["p50"]:.0f} ms per pair (p95 {total["p95"]:.0f})' if total else '')
+NO_TRUTH = 'none'
 
 
 def main(argv: Optional[list[str]] = None) -> int:
-    """Run the command; returns the exit code."""
+    """Run the command; returns the exit code, 1 if the node failed."""
     argv = list(sys.argv[1:] if argv is None else argv)
-    parser = argparse.ArgumentParser(
-        'svp evaluate bag', description=__doc__.split('\n\n')[1],
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    parser.add_argument('--bag', type=Path, required=True,
-                        help='recording that was played, with ground-truth DisparityImages')
-    parser.add_argument('--recording', type=Path, required=True,
-                        help='recording of what the node published')
-    parser.add_argument('--out', type=Path, required=True,
-                        help='folder for metrics.json, report.html and pictures/')
-    parser.add_argument('--truth-topic', default=TRUTH_TOPIC, help='ground truth in --bag')
-    parser.add_argument('--disparity-topic',
-                        help='in --recording; default: its only DisparityImage topic')
-    parser.add_argument('--pictures', type=int, default=3, help='number of frames to show')
-    arguments = parse_arguments(parser, argv)
-    section = Section(arguments.recording.stem or 'recording',
-                      f'{arguments.recording} against {arguments.bag}')
-    score_section(section, arguments.bag, arguments.recording, arguments.out / 'pictures',
-                  arguments.pictures, truth_topic=arguments.truth_topic,
-                  disparity_topic=arguments.disparity_topic)
-    run = describe_run('svp evaluate bag ' + ' '.join(argv), section.scores)
-    write_results(arguments.out, 'svp_ros: scores of a recording', [section], run)
-    print(summarise(section.name, section.scores))
-    print(f'report: {arguments.out / "report.html"}')
+    # launch files cannot leave an argument out, only empty
+    arguments = _parse([word for word in argv if not re.fullmatch('--[a-z-]+=', word)])
+    models = [arguments.model, *filter(None, [arguments.compare])]
+    with BagReader(arguments.bag) as bag:
+        topics = find_stereo_topics(bag, arguments.left, arguments.right, arguments.left_info,
+                                    arguments.right_info)
+        truth_topic = arguments.truth_topic or find_truth_topic(bag)
+        images = describe_images(bag, topics)
+    names = [Path(model).stem for model in models]
+    if len(set(names)) < len(names):
+        raise ValueError(f'--model and --compare are both called {names[0]}; give two models '
+                         'with different names')
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    pairs = read_stereo_pairs(
+        arguments.bag, arguments.rectify, round(arguments.tolerance * 1e9),
+        arguments.baseline_override, **topics._asdict())
+    expected = min(images['left'], images['right'], arguments.limit or sys.maxsize)
+    pairs = tqdm(islice(pairs, expected), 'scoring', expected, unit='pair', disable=None)
+    series, taker = SeriesWriter(names), PictureTaker(names, expected, arguments.pictures)
+    try:
+        with ExitStack() as stack:
+            sources, nodes = stack.enter_context(
+                _open_sources(arguments, dict(zip(names, models)), topics, images))
+            writer = stack.enter_context(ResultsWriter(arguments.out / 'results.mcap', names))
+            truth = None
+            if truth_topic not in (None, NO_TRUTH):
+                truth = BagTruth(stack.enter_context(BagReader(arguments.bag)), truth_topic,
+                                 arguments.truth_tolerance and round(
+                                     arguments.truth_tolerance * 1e9), arguments.truth_transform)
+
+            def on_pair(scored):
+                for observer in (series, taker, writer):
+                    observer(scored)
+
+            results = evaluate_pairs(pairs, sources, truth, on_pair)
+    except ProcessError as error:
+        print(f'svp evaluate bag: {error}\nall logs are in {arguments.out / "live"}',
+              file=sys.stderr)
+        return 1
+    for name, node in nodes.items():
+        results['models'][name] |= node
+    results = {
+        **describe_machine('svp evaluate bag ' + ' '.join(argv), choose_device(arguments.device)),
+        'bag': {'name': arguments.bag.stem, 'how': _describe_mode(arguments),
+                'topics': topics._asdict(), 'images': images, 'truth': truth and truth.topic},
+        'network_size': arguments.network_size, **results}
+    _write(arguments.out, results, series, taker)
+    print(format_text(score_tables(results)))
+    print(f'\nreport: {arguments.out / "report.html"}')
     return 0
 
 
-def write_results(out: Path, title: str, sections: list[Section], run: dict) -> None:
-    """Write metrics.json and report.html."""
-    out.mkdir(parents=True, exist_ok=True)
-    results = {section.name: section.scores for section in sections}
-    (out / 'metrics.json').write_text(json.dumps({**run, 'results': results}, indent=2) + '\n')
-    write_report(out / 'report.html', title, sections, run)
+@contextmanager
+def _open_sources(arguments: argparse.Namespace, models: dict[str, str], topics: StereoTopics,
+                  images: dict) -> Iterator[tuple[dict[str, Source], dict[str, dict]]]:
+    """Yield the source of each model, and what is known besides: its card, the node's counts."""
+    limits = Limits(arguments.min_depth, arguments.max_depth, arguments.confidence_threshold)
+    sources: dict[str, Source] = {}
+    known: dict[str, dict] = {}
+    with ExitStack() as stack:
+        recordings = {}
+        if arguments.recording:
+            recordings = dict.fromkeys(models, arguments.recording)
+        elif arguments.mode == 'live':
+            environment = ros_environment()
+            for name, model in models.items():
+                folder = arguments.out / 'live' / name
+                folder.mkdir(parents=True, exist_ok=True)
+                recordings[name] = folder / 'recording'
+                print(f'playing {arguments.bag} to the node with {name}', flush=True)
+                play_through_node(
+                    arguments.bag, topics, recordings[name], _node_parameters(arguments, model),
+                    folder, environment, images['duration_s'], arguments.rate)
+        for name, model in models.items():
+            if name in recordings:
+                source = RecordingSource(recordings[name], arguments.disparity_topic)
+                sources[name] = stack.enter_context(source)
+                node = read_diagnostics(source.bag)
+                known[name] = {
+                    'latency_ms': read_latencies(source.bag, source.topic, topics.left_info),
+                    'node': {key: node_total(node, key)
+                             for key in ('processed', 'replaced', 'dropped')}}
+            else:
+                predictor = StereoPredictor.load(model, arguments.device, arguments.network_size)
+                sources[name] = NetworkSource(predictor, limits, not arguments.no_left_right)
+                known[name] = {'card': predictor.card}
+        yield sources, known
+
+
+def _node_parameters(arguments: argparse.Namespace, model: str) -> dict[str, object]:
+    height, width = arguments.network_size
+    return {'model': find_model(model), 'device': arguments.device, 'network_height': height,
+            'network_width': width, 'rectify': arguments.rectify,
+            'baseline_override': arguments.baseline_override,
+            'approximate_sync': str(arguments.tolerance > 0).lower(),
+            'approximate_sync_tolerance': arguments.tolerance, 'min_depth': arguments.min_depth,
+            'max_depth': arguments.max_depth,
+            'confidence_threshold': arguments.confidence_threshold}
+
+
+def _describe_mode(arguments: argparse.Namespace) -> str:
+    if arguments.recording:
+        return f'What the node published in {arguments.recording}.'
+    if arguments.mode == 'live':
+        return (f'Played to the node over ROS 2 at {arguments.rate:g} times its speed; the node '
+                'takes the newest pair whenever it is ready.')
+    return 'Every pair, read from the recording and processed as in the node.'
+
+
+def _write(out: Path, results: dict, series: SeriesWriter, taker: PictureTaker) -> None:
+    (out / 'metrics.json').write_text(json.dumps(results, indent=2) + '\n')
+    series.write(out / 'frames.csv')
+    worst, sheet = taker.write(out / 'pictures')
+    write_bag_report(out, results, series.plot(out / 'pictures'), worst, sheet)
+
+
+def _parse(argv: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        'svp evaluate bag', description=__doc__.split('\n\n', 1)[1],
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser.add_argument('bag', type=Path, help='rosbag2 folder, .mcap or .db3 file')
+    parser.add_argument('--out', type=Path, required=True, help='folder for all that is written')
+    parser.add_argument('--model', default='nano', help='name in models/ or a .safetensors file')
+    parser.add_argument('--compare', metavar='MODEL', help='score another model beside it')
+    parser.add_argument('--mode', choices=('read', 'live'), default='read',
+                        help='read every pair, or play to the real node over ROS 2')
+    parser.add_argument('--rate', type=float, default=1.0, help='speed of playing, live')
+    parser.add_argument('--recording', type=Path,
+                        help='score this recording of the node instead of running it')
+    parser.add_argument('--disparity-topic',
+                        help='in the recording of the node; default: its only DisparityImage')
+    parser.add_argument('--device', default='auto', help='auto, cpu, cuda or cuda:N')
+    parser.add_argument('--network-size', type=parse_size, default=NETWORK_SIZE, metavar='HxW',
+                        help='the images are resized to this')
+    for name in ('left', 'right', 'left-info', 'right-info'):
+        kind = 'CameraInfo' if 'info' in name else 'images'
+        parser.add_argument(f'--{name}', metavar='TOPIC',
+                            help=f'{kind} of the {name[:5].rstrip("-")} camera; default: found by '
+                            'type and name')
+    parser.add_argument('--rectify', choices=('auto', 'on', 'off'), default='auto',
+                        help='rectify raw images; auto does it when camera_info has distortion '
+                        'and the topic has no "rect" in its name')
+    parser.add_argument('--baseline-override', type=float, default=0.0, metavar='METRES',
+                        help='instead of that of camera_info')
+    parser.add_argument('--tolerance', type=float, default=0.0, metavar='SECONDS',
+                        help='by which the stamps of a pair may differ')
+    for entry in ('min_depth', 'max_depth', 'confidence_threshold'):
+        parser.add_argument(f'--{entry.replace("_", "-")}', type=float,
+                            default=getattr(Limits, entry), help='as of the node')
+    parser.add_argument('--truth-topic', metavar='TOPIC',
+                        help='ground truth: DisparityImage, depth Image or PointCloud2; default: '
+                        'what is called ground truth; none ignores it')
+    parser.add_argument('--truth-tolerance', type=float, metavar='SECONDS',
+                        help='between an image and its truth; default: 0.05 for clouds, else 0')
+    parser.add_argument('--truth-transform', type=float, nargs=7,
+                        metavar=('X', 'Y', 'Z', 'QX', 'QY', 'QZ', 'QW'),
+                        help='from the frame of the truth to that of the left image; default: '
+                        'from /tf_static')
+    parser.add_argument('--limit', type=int, metavar='N', help='score only the first N pairs')
+    parser.add_argument('--pictures', type=int, default=3, metavar='N',
+                        help='number of worst pairs to show')
+    parser.add_argument('--no-left-right', action='store_true',
+                        help='do not compare with the disparity of the right image, which takes '
+                        'as long as the disparity itself')
+    arguments = parse_arguments(parser, argv)
+    if arguments.limit is not None and arguments.limit < 1:
+        raise ValueError(f'--limit must be positive, got {arguments.limit}')
+    if not arguments.rate > 0 or arguments.tolerance < 0:
+        raise ValueError(f'--rate must be positive and --tolerance not negative, got '
+                         f'{arguments.rate:g} and {arguments.tolerance:g}')
+    if arguments.recording and arguments.compare:
+        raise ValueError('--recording holds what one model published; it cannot be compared')
+    if arguments.truth_transform:
+        arguments.truth_transform = make_transform(np.array(arguments.truth_transform[:3]),
+                                                   np.array(arguments.truth_transform[3:]))
+    return arguments

@@ -109,7 +109,7 @@ def score_recording(played: Union[str, Path], recording: Union[str, Path],
         left_topic = find_stereo_topics(truth_bag).left
         truth_topic = truth_bag.resolve(truth_topic)
         disparity_topic = (bag.resolve(disparity_topic) if disparity_topic
-                           else _only_disparity_topic(bag))
+                           else only_topic(bag, bag_messages.DISPARITY_IMAGE))
         score, depth_score = DisparityScore(), DepthScore()
         density, coverage, scored = [], [], 0
         for frame in _join(truth_bag, left_topic, truth_topic, bag, disparity_topic):
@@ -134,22 +134,24 @@ def score_recording(played: Union[str, Path], recording: Union[str, Path],
         unknown = len(set(stamps) - set(played_stamps))
         node = read_diagnostics(bag)
         return {
-            'frames': {'played': len(played_stamps), 'published': _count(node, 'processed'),
-                       'replaced': _count(node, 'replaced'), 'dropped': _count(node, 'dropped'),
+            'frames': {'played': len(played_stamps), 'published': node_total(node, 'processed'),
+                       'replaced': node_total(node, 'replaced'),
+                       'dropped': node_total(node, 'dropped'),
                        'received': len(stamps), 'scored': scored},
             'stamps': {'equal': unknown == 0, 'unknown': unknown,
                        'repeated': len(stamps) - len(set(stamps))},
             'disparity': {**score.result(), 'density': 100 * float(np.mean(density)),
                           'coverage': 100 * float(np.mean(coverage))},
             'depth': depth_score.result(),
-            'latency_ms': read_latencies(bag, disparity_topic, left_topic),
+            'latency_ms': read_latencies(bag, disparity_topic,
+                                         left_topic.rpartition('/')[0] + '/camera_info'),
             'received': dict(sorted(bag.counts.items())),
             'node': node,
         }
 
 
-def read_latencies(bag: BagReader, disparity_topic: str, input_topic: str) -> dict[str, dict]:
-    """Collect latencies in milliseconds by stage: p50, p95, p99, max and count.
+def read_latencies(bag: BagReader, disparity_topic: str, info_topic: str) -> dict[str, dict]:
+    """Collect latencies in milliseconds by stage, see `percentiles`.
 
     The stages are the node's own (`~/debug/<stage>_ms`). If the left camera_info was recorded
     too, `round_trip` is the time from its arrival to that of the disparity with the same stamp,
@@ -160,19 +162,20 @@ def read_latencies(bag: BagReader, disparity_topic: str, input_topic: str) -> di
         name = re.search(r'/debug/(\w+)_ms$', topic)
         if name:
             stages[name[1]] = [message.data for _, _, message in bag.messages([topic])]
-    info_topic = input_topic.rpartition('/')[0] + '/camera_info'
     if info_topic in bag.types:
         sent = {raw.stamp: raw.time for raw in bag.raw([info_topic])}
         stages['round_trip'] = [(raw.time - sent[raw.stamp]) / 1e6
                                 for raw in bag.raw([disparity_topic]) if raw.stamp in sent]
-    latencies = {}
-    for stage in sorted(stages, key=lambda stage: (STAGES + (stage,)).index(stage)):
-        values = stages[stage]
-        if values:
-            p50, p95, p99 = np.percentile(values, (50, 95, 99))
-            latencies[stage] = {'p50': float(p50), 'p95': float(p95), 'p99': float(p99),
-                                'max': float(max(values)), 'count': len(values)}
-    return latencies
+    return {stage: percentiles(stages[stage])
+            for stage in sorted(stages, key=lambda stage: (STAGES + (stage,)).index(stage))
+            if stages[stage]}
+
+
+def percentiles(values: Sequence[float]) -> dict:
+    """Return p50, p95, p99, max and count of some values."""
+    p50, p95, p99 = np.percentile(values, (50, 95, 99))
+    return {'p50': float(p50), 'p95': float(p95), 'p99': float(p99), 'max': float(max(values)),
+            'count': len(values)}
 
 
 def read_diagnostics(bag: BagReader) -> dict[str, dict[str, str]]:
@@ -194,10 +197,10 @@ def _join(truth_bag: BagReader, left_topic: str, truth_topic: str, bag: BagReade
     depth_topic, confidence_topic = f'{namespace}/depth', f'{namespace}/confidence'
     outputs = [topic for topic in (disparity_topic, depth_topic, confidence_topic)
                if topic in bag.types]
-    published = _group_by_stamp(bag, outputs)
+    published = group_by_stamp(bag, outputs)
     stamp, group = next(published, (None, {}))
     index = 0
-    for truth_stamp, truths in _group_by_stamp(truth_bag, [left_topic, truth_topic]):
+    for truth_stamp, truths in group_by_stamp(truth_bag, [left_topic, truth_topic]):
         while stamp is not None and stamp < truth_stamp:
             stamp, group = next(published, (None, {}))
         if stamp != truth_stamp or len(truths) < 2 or disparity_topic not in group:
@@ -230,7 +233,7 @@ def _join(truth_bag: BagReader, left_topic: str, truth_topic: str, bag: BagReade
         index += 1
 
 
-def _group_by_stamp(bag: BagReader, topics: Sequence[str],
+def group_by_stamp(bag: BagReader, topics: Sequence[str],
                     window: int = 20) -> Iterator[tuple[int, dict[str, RawMessage]]]:
     """Yield (stamp, message by topic) in order of stamps, each stamp once.
 
@@ -249,16 +252,22 @@ def _group_by_stamp(bag: BagReader, topics: Sequence[str],
         yield stamp, waiting[stamp]
 
 
-def _only_disparity_topic(bag: BagReader) -> str:
-    topics = bag.topics_of(bag_messages.DISPARITY_IMAGE)
+def only_topic(bag: BagReader, type_: str) -> str:
+    """Return the only topic of a type.
+
+    Raises:
+        ValueError: If there is none or more than one.
+    """
+    topics = bag.topics_of(type_)
     if len(topics) != 1:
-        raise ValueError(f'{bag.path} has {len(topics) or "no"} topics of type DisparityImage; '
-                         f'name one. Topics: {", ".join(sorted(bag.types)) or "none"}')
+        raise ValueError(f'{bag.path} has {len(topics) or "no"} topics of type '
+                         f'{type_.rpartition("/")[2]}; name one. Topics: '
+                         f'{", ".join(sorted(bag.types)) or "none"}')
     return topics[0]
 
 
-def _count(node: dict[str, dict[str, str]], what: str) -> Optional[int]:
-    """Return a total of the node's diagnostics, None if they were not recorded."""
+def node_total(node: dict[str, dict[str, str]], what: str) -> Optional[int]:
+    """Return a total of `read_diagnostics`, such as `processed`; None if it was not recorded."""
     for values in node.values():
         if f'{what} in total' in values:
             return int(values[f'{what} in total'])

@@ -108,8 +108,8 @@ def draw_frame(frame: ScoredFrame) -> np.ndarray:
                error_colours(np.linspace(0, LARGEST_ERROR, PANEL_WIDTH)[None]),
                ('0 px', f'{LARGEST_ERROR:.0f} px or more'))]
     if frame.confidence is not None:
-        panels.append(_panel('confidence', _viridis(frame.confidence),
-                             _viridis(np.linspace(0, 1, PANEL_WIDTH)[None]), ('0', '1')))
+        panels.append(_panel('confidence', colour_confidence(frame.confidence),
+                             colour_confidence(np.linspace(0, 1, PANEL_WIDTH)[None]), ('0', '1')))
     panels.append(_panel(
         'published depth', depth_colours(frame.depth),
         depth_colours(np.geomspace(far, near, PANEL_WIDTH)[None]),
@@ -192,6 +192,7 @@ def _panel(title: str, picture: np.ndarray, scale: Optional[np.ndarray] = None,
     return panel
 
 
-def _viridis(values: np.ndarray) -> np.ndarray:
+def colour_confidence(values: np.ndarray) -> np.ndarray:
+    """Colour (H, W) values of 0 to 1 from blue to yellow as uint8 RGB."""
     level = np.round(255 * np.clip(values, 0, 1)).astype(np.uint8)
     return cv2.cvtColor(cv2.applyColorMap(level, cv2.COLORMAP_VIRIDIS), cv2.COLOR_BGR2RGB)

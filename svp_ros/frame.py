@@ -1,0 +1,90 @@
+"""From a prediction to what is published: depth limits, confidence threshold, valid pixels."""
+
+from dataclasses import dataclass
+from typing import Any, Optional
+
+import cv2
+import numpy as np
+
+from svp_ros.geometry import disparity_to_depth, StereoCamera
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Which pixels of a prediction are published; the defaults are those of the node.
+
+    Args:
+        min_depth: nearest depth, metres.
+        max_depth: farthest depth, metres.
+        confidence_threshold: pixels with a lower confidence are invalid.
+
+    Raises:
+        ValueError: If nothing could be published.
+    """
+
+    min_depth: float = 0.3
+    max_depth: float = 100.0
+    confidence_threshold: float = 0.0
+
+    def __post_init__(self):
+        if not 0 < self.min_depth < self.max_depth:
+            raise ValueError(f'min_depth must be positive and below max_depth, got '
+                             f'{self.min_depth:g} and {self.max_depth:g}')
+        if not 0 <= self.confidence_threshold <= 1:
+            raise ValueError('confidence_threshold must be between 0 and 1, got '
+                             f'{self.confidence_threshold:g}')
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One processed pair.
+
+    `image` is the left image (uint8), `disparity` (H, W) float32 is x_left - x_right with NaN
+    wherever a threshold or the network says invalid, `confidence` (H, W) float32 lies in 0..1.
+    The limits are those of DisparityImage (adjusted by cx_left - cx_right).
+    """
+
+    header: object
+    image: np.ndarray
+    disparity: np.ndarray
+    confidence: np.ndarray
+    camera: StereoCamera
+    min_disparity: float
+    max_disparity: float
+    boxes: Optional[object] = None
+
+    def depth(self) -> np.ndarray:
+        """Return (H, W) float32 metres, NaN where invalid."""
+        return disparity_to_depth(self.disparity, self.camera).astype(np.float32, copy=False)
+
+
+def make_frame(header: Any, pair: Any, result: Any, settings: Any) -> Frame:
+    """Apply the depth limits and the confidence threshold to a prediction.
+
+    Args:
+        header: that of the left image.
+        pair: what was predicted: left, camera and inside, as in RectifiedPair.
+        result: what StereoPredictor.predict returned for it.
+        settings: Limits, or anything with its attributes, such as NodeSettings.
+    """
+    camera = pair.camera
+    power = camera.fx * camera.baseline
+    low = np.float32(power / settings.max_depth)
+    high = np.float32(min(power / settings.min_depth, camera.width - 1 - camera.doffs))
+    d = result.disparity - np.float32(camera.doffs)
+    if camera.doffs < -1:  # what lies farther than x_left = x_right collects at 0
+        low = max(low, np.float32(1 - camera.doffs))
+    valid = (d >= low) & (d <= high) & (result.confidence >= settings.confidence_threshold)
+    if pair.inside is not None:
+        valid &= pair.inside
+    disparity = np.where(valid, result.disparity, np.float32(np.nan))
+    return Frame(header, pair.left, disparity, result.confidence, camera, float(low),
+                 float(max(low, high)), result.boxes)
+
+
+def same_channels(left: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Make both images grey if one is; grey against colour matches worse."""
+    if left.ndim == right.ndim:
+        return left, right
+    return tuple(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) if image.ndim == 3 else image
+                 for image in (left, right))
