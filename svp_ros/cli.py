@@ -14,7 +14,7 @@ COMMANDS = {
     'pretrain': ('svp_ros.train.pretrain', 'masked stereo pre-training, without labels'),
     'finetune disparity': ('svp_ros.train.disparity', 'train a disparity network'),
     'evaluate disparity': ('svp_ros.eval.disparity', 'score a model on labelled stereo pairs'),
-    'evaluate bag': ('svp_ros.eval.bag', 'score a recording of what the node published'),
+    'evaluate bag': ('svp_ros.eval.bag', 'score models on a stereo recording'),
     'play': ('svp_ros.ros.player', 'publish a rosbag2 on its topics, with /clock'),
     'info': ('svp_ros.info', 'show versions, devices and the models'),
 }
