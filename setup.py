@@ -58,7 +58,11 @@ setup(
             'ros-jazzy-visualization-msgs==5.3.6',
             'ros-rmw-fastrtps-cpp==8.4.3',
         ],
-        'test': ['pytest', 'ruff'],
+        # Engines beside PyTorch, 290 MB on disk; nncf makes the int8 network.
+        'onnx': ['onnx', 'onnxruntime'],
+        'openvino': ['onnx', 'openvino'],
+        'int8': ['nncf', 'onnx', 'openvino'],
+        'test': ['onnx', 'onnxruntime', 'openvino', 'pytest', 'ruff'],
     },
     entry_points={
         'console_scripts': [

@@ -6,18 +6,20 @@ from pathlib import Path
 import time
 from typing import Optional, Union
 
-import cv2
 import numpy as np
 import torch
-import torch.nn.functional as F
 
-from svp_ros.geometry import pad_to_multiple, StereoCamera
+from svp_ros.engine.choose import make_engine
+from svp_ros.engine.graph import CONFIDENT_WITHIN
+from svp_ros.engine.images import finish_maps, PairBuffer
+from svp_ros.geometry import StereoCamera
 from svp_ros.model.build import load_checkpoint
 from svp_ros.model.network import STRIDE
 from svp_ros.resources import find_resource
 
+__all__ = ['CONFIDENT_WITHIN', 'NETWORK_SIZE', 'StereoPredictor', 'StereoResult', 'choose_device',
+           'find_model']
 NETWORK_SIZE = (480, 640)
-CONFIDENT_WITHIN = 3.0  # network pixels
 
 
 @dataclass(frozen=True)
@@ -89,37 +91,37 @@ class StereoPredictor:
         device: auto, cpu, cuda or cuda:N.
         network_size: (height, width) that images are resized to; sizes that are no multiples of
             32 are padded on the right and bottom.
+        engine: torch, onnx, openvino, or auto, which times those that work and takes the fastest.
+        precision: fp32, bf16, fp16 or int8, where the engine has it.
 
     Raises:
         FileNotFoundError: If there is no such checkpoint.
-        ValueError: If the checkpoint, device or size cannot be used.
+        ValueError: If the checkpoint, device, size, engine or precision cannot be used.
     """
 
     def __init__(self, path: Path, device: str = 'auto',
-                 network_size: tuple[int, int] = NETWORK_SIZE):
+                 network_size: tuple[int, int] = NETWORK_SIZE, engine: str = 'torch',
+                 precision: str = 'fp32'):
         if min(network_size) < 2 * STRIDE:
             raise ValueError(f'network_size must be at least {2 * STRIDE}x{2 * STRIDE}, got '
                              f'{network_size[0]}x{network_size[1]}')
-        self.device = choose_device(device)
-        self.network_size = network_size
+        self.device = choose_device('cpu' if device == 'auto' and engine == 'openvino' else device)
+        self.network_size = tuple(network_size)
         model, self.config, notes = load_checkpoint(path)
-        self.model = model.to(self.device).eval()
+        sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+        padded = tuple(-(-length // STRIDE) * STRIDE for length in network_size)
+        self.engine = make_engine(model, padded, engine, precision, self.device, sha256=sha256)
+        self._pair = PairBuffer(self.engine.device, self.network_size, padded)
         self.card = {
-            'name': path.stem, 'sha256': hashlib.sha256(path.read_bytes()).hexdigest(),
+            'name': path.stem, 'sha256': sha256,
             'parameters': sum(p.numel() for p in model.parameters()), **notes}
 
     @classmethod
     def load(cls, model: Union[str, Path], device: str = 'auto',
-             network_size: tuple[int, int] = NETWORK_SIZE,
-             engine: str = 'torch') -> 'StereoPredictor':
-        """Load a model by its name in models/ or by path; arguments and errors as above.
-
-        Raises:
-            ValueError: If the engine is not torch, the only one so far.
-        """
-        if engine != 'torch':
-            raise ValueError(f'engine must be torch, got "{engine}"')
-        return cls(find_model(model), device, network_size)
+             network_size: tuple[int, int] = NETWORK_SIZE, engine: str = 'torch',
+             precision: str = 'fp32') -> 'StereoPredictor':
+        """Load a model by its name in models/ or by path; arguments and errors as above."""
+        return cls(find_model(model), device, network_size, engine, precision)
 
     @torch.inference_mode()
     def predict(self, left: np.ndarray, right: np.ndarray,
@@ -135,7 +137,7 @@ class StereoPredictor:
             ValueError: If an image is empty, of the wrong type or shape, or the sizes differ.
         """
         left, right = _check_image(left, 'left'), _check_image(right, 'right')
-        if left.shape != right.shape:
+        if left.shape[:2] != right.shape[:2]:
             raise ValueError(f'left and right must be of one size, got '
                              f'{left.shape[1]}x{left.shape[0]} and '
                              f'{right.shape[1]}x{right.shape[0]}')
@@ -143,37 +145,15 @@ class StereoPredictor:
         if camera is not None and (camera.width, camera.height) != (W, H):
             raise ValueError(f'images are {W}x{H} but the camera is '
                              f'{camera.width}x{camera.height}; use camera.scaled()')
-        clock = _Stopwatch(self.device)
-        pair = pad_to_multiple(self._to_tensor(np.stack(
-            [self._resize(left), self._resize(right)])), STRIDE)
+        clock = _Stopwatch(self.engine.device)
+        images = self._pair.fill(left, right)
         preprocess = clock.lap()
-        output = self.model(pair[:1], pair[1:])
+        maps = self.engine(*images)
         inference = clock.lap()
-
-        h, w = self.network_size
-        maps = torch.cat((output.disparity * (W / w),
-                          1 - torch.exp(-CONFIDENT_WITHIN * torch.exp(-output.log_scale)),
-                          output.no_match), dim=1)[..., :h, :w].float()
-        if (h, w) != (H, W):
-            maps = F.interpolate(maps, size=(H, W), mode='bilinear', align_corners=False)
-        filled, confidence, no_match = maps[0].cpu().numpy()
-        disparity = np.where((no_match > 0) | (filled <= 0), np.float32(np.nan), filled)
+        disparity, filled, confidence = finish_maps(maps, self.network_size, (H, W))
         return StereoResult(
             disparity=disparity, disparity_filled=filled, confidence=confidence, boxes=None,
             timing={'preprocess': preprocess, 'inference': inference, 'postprocess': clock.lap()})
-
-    def _resize(self, image: np.ndarray) -> np.ndarray:
-        h, w = self.network_size
-        if image.shape[:2] == (h, w):
-            return image
-        shrinks = image.shape[0] >= h and image.shape[1] >= w
-        return cv2.resize(image, (w, h),
-                          interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-
-    def _to_tensor(self, images: np.ndarray) -> torch.Tensor:
-        """(2, h, w, 3) uint8 -> (2, 3, h, w) float32 in [0, 1] on the device."""
-        tensor = torch.from_numpy(images).to(self.device)
-        return tensor.permute(0, 3, 1, 2).float().div_(255)
 
 
 class _Stopwatch:
@@ -192,15 +172,13 @@ class _Stopwatch:
 
 
 def _check_image(image: np.ndarray, name: str) -> np.ndarray:
-    """(H, W, 3) uint8 RGB of a colour or grey image."""
+    """(H, W, 3) uint8 RGB or (H, W) grey."""
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8:
         raise ValueError(f'{name} must be a uint8 numpy array, got '
                          f'{getattr(image, "dtype", type(image).__name__)}')
     if image.ndim == 3 and image.shape[2] == 1:
         image = image[..., 0]
-    if image.ndim == 2:
-        image = np.repeat(image[..., None], 3, axis=2)
-    if image.ndim != 3 or image.shape[2] != 3:
+    if image.ndim != 2 and (image.ndim != 3 or image.shape[2] != 3):
         raise ValueError(f'{name} must be (H, W, 3) or (H, W), got {image.shape}')
     if image.size == 0:
         raise ValueError(f'{name} is empty: {image.shape[1]}x{image.shape[0]}')

@@ -1,0 +1,1 @@
+"""How a network is executed: PyTorch, ONNX Runtime, OpenVINO; one file per back end."""
