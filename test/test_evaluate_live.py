@@ -2,6 +2,8 @@
 
 import csv
 import json
+import os
+import time
 
 import cv2
 import numpy as np
@@ -10,8 +12,10 @@ import pytest
 from svp_ros.data import bag_messages
 from svp_ros.data.rosbag2 import BagReader, BagWriter
 from svp_ros.eval.bag import main
+from svp_ros.eval.bag_live import _wait_until_idle
 from svp_ros.geometry import StereoCamera
 from svp_ros.image_messages import decode_disparity, decode_image
+from svp_ros.processes import ModuleProcess
 
 H, W = 96, 128
 CAMERA = StereoCamera(fx=90.0, fy=90.0, cx=63.5, cy=47.5, baseline=0.2, width=W, height=H)
@@ -84,3 +88,18 @@ def test_a_node_that_cannot_run_is_reported_with_its_log(tmp_path, tiny_model, c
     error = capsys.readouterr().err
     assert 'svp_ros.ros.node ended with exit code 1' in error and 'all logs are in' in error
     assert not (tmp_path / 'out' / 'metrics.json').exists()
+
+
+def test_waiting_for_an_idle_process_lasts_as_long_as_it_computes(tmp_path):
+    code = ('import time; print("started", flush=True); end = time.process_time() + 1.5\n'
+            'while time.process_time() < end: pass\n'
+            'print("done", flush=True); time.sleep(60)')
+    (tmp_path / 'busy.py').write_text(code)
+    environment = {**os.environ, 'PYTHONPATH': str(tmp_path)}
+    with ModuleProcess('busy', [], tmp_path / 'log', environment) as process:
+        process.wait_for('started', 60)
+        _wait_until_idle(process.pid, 60)
+        assert 'done' in process.output()
+        start = time.monotonic()
+        _wait_until_idle(process.pid, 0.3)
+        assert time.monotonic() - start < 10

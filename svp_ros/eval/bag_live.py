@@ -7,7 +7,7 @@ from svp_ros.data.bag_topics import StereoTopics
 from svp_ros.processes import ModuleProcess
 
 START_S = 120.0  # a cold disk reads the libraries slowly
-SETTLE_S = 2.5  # the last pair is processed and counted in /diagnostics, which come every second
+SETTLE_S = 2.5  # the last pair is counted in /diagnostics, which come every second
 OUTPUTS = ('/disparity', '/depth', '/confidence', '/diagnostics',
            *(f'/stereo_node/debug/{stage}_ms' for stage in (
                'preprocess', 'inference', 'postprocess', 'total', 'age')))
@@ -50,6 +50,25 @@ def play_through_node(bag: Path, topics: StereoTopics, recording: Path,
                             '--subscribers', f'{topics.left_info}:=2'],  # the node, the recorder
                            logs / 'player.log', environment) as player:
             player.finish(2 * START_S + 2 * duration_s / rate, [node, recorder])
+        _wait_until_idle(node.pid, START_S)
         time.sleep(SETTLE_S)
         recorder.interrupt()
         node.interrupt()
+
+
+def _wait_until_idle(pid: int, timeout_s: float) -> None:
+    """Wait until a process has nothing to compute for a second, such as its last pair.
+
+    Counts its threads that want a processor, so that a busy machine makes no difference. Needs
+    /proc; without it, returns at once.
+    """
+    deadline_s, idle = time.monotonic() + timeout_s, 0
+    while idle < 10 and time.monotonic() < deadline_s:
+        states = []
+        for path in Path(f'/proc/{pid}/task').glob('*/stat'):
+            try:
+                states.append(path.read_text().rpartition(') ')[2][0])
+            except OSError:  # the thread has ended
+                continue
+        idle = 0 if 'R' in states else idle + 1
+        time.sleep(0.1)
