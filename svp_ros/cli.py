@@ -16,6 +16,8 @@ COMMANDS = {
     'evaluate disparity': ('svp_ros.eval.disparity', 'score a model on labelled stereo pairs'),
     'evaluate bag': ('svp_ros.eval.bag', 'score models on a stereo recording'),
     'play': ('svp_ros.ros.player', 'publish a rosbag2 on its topics, with /clock'),
+    'export': ('svp_ros.export', 'write a model as ONNX, or prepare its int8 network'),
+    'benchmark': ('svp_ros.benchmark.command', 'time network, predictor and node, and baselines'),
     'info': ('svp_ros.info', 'show versions, devices and the models'),
 }
 

@@ -10,7 +10,9 @@ from typing import Optional
 import numpy as np
 import torch
 
+from svp_ros.data.pairs import find_pairs
 from svp_ros.engine.graph import INPUTS, StereoGraph
+from svp_ros.engine.images import resize
 from svp_ros.engine.onnx_export import export_onnx
 from svp_ros.engine.packages import need
 
@@ -21,13 +23,13 @@ MATCHING = r'.*/head(/matching)?/MatMul.*'
 Pair = tuple[np.ndarray, np.ndarray]
 
 
-def quantised_file(graph: StereoGraph, sha256: str,
+def quantised_file(graph: StereoGraph, sha256: Optional[str],
                    pairs: Optional[Iterable[Pair]] = None) -> Path:
     """Find the int8 network of a checkpoint, or make it; that takes a minute.
 
     Args:
         graph: the network.
-        sha256: of the checkpoint.
+        sha256: of the checkpoint, under which it is kept.
         pairs: (H, W, 3) uint8 pairs of the graph's size to calibrate with; the network is then
             made anew. By default what is there is used, or else rendered pairs are.
 
@@ -35,9 +37,11 @@ def quantised_file(graph: StereoGraph, sha256: str,
         OpenVINO file in the user's cache folder.
 
     Raises:
-        ValueError: If a package is missing.
+        ValueError: If a package is missing, or the network is of no checkpoint.
     """
     need('openvino', 'nncf', 'onnx')
+    if sha256 is None:
+        raise ValueError('int8 is for networks of a checkpoint, these weights are random')
     path = _cache() / f'{sha256[:16]}-{graph.height}x{graph.width}-int8.xml'
     if pairs is None:
         if path.is_file():
@@ -82,6 +86,19 @@ def world_pairs(height: int, width: int, count: int = WORLD_PAIRS) -> Iterator[P
         sample = world.sample(seed, 1, height, width)
         yield tuple((255 * image[0].permute(1, 2, 0)).round().to(torch.uint8).numpy()
                     for image in (sample.left, sample.right))
+
+
+def folder_pairs(folder: Path, height: int, width: int, count: int = 64) -> Iterator[Pair]:
+    """Read at most `count` pairs of a folder, evenly spread.
+
+    Raises:
+        FileNotFoundError, ValueError: If there is no pair, or one is unreadable.
+    """
+    found = find_pairs(folder)
+    count = min(count, len(found))
+    for index in range(count):
+        yield tuple(resize(image, (height, width))
+                    for image in found[index * len(found) // count].load())
 
 
 def _cache() -> Path:
