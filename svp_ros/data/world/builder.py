@@ -222,10 +222,13 @@ class Frame:
         start, end = np.asarray(start, float), np.asarray(end, float)
         length = np.linalg.norm(end - start)
         y = (end - start) / length
-        x = np.cross(y, (0.0, 0.0, 1.0) if abs(y[2]) < 0.9 else (1.0, 0.0, 0.0))
+        # cross products by hand: np.cross took as long as the rest of building a scene
+        x = np.array([y[1], -y[0], 0.0] if abs(y[2]) < 0.9 else [0.0, y[2], -y[1]])
         x /= np.linalg.norm(x)
+        z = np.array([x[1] * y[2] - x[2] * y[1], x[2] * y[0] - x[0] * y[2],
+                      x[0] * y[1] - x[1] * y[0]])
         self.add(Kind.CYLINDER, (start + end) / 2, (radius, length / 2, radius), material,
-                 np.stack([x, y, np.cross(x, y)], 1), (taper, 0.0))
+                 np.stack([x, y, z], 1), (taper, 0.0))
 
     def label(self, name: str, size: tuple[float, float, float]) -> None:
         """Give the thing a 3D box of (l, h, w) that stands on the ground."""

@@ -13,7 +13,7 @@ from svp_ros.data.world.shadow import cast_shadows, find_lit, ShadowMap
 from svp_ros.data.world.table import make_table, PrimitiveTable
 from svp_ros.data.world.textures import TextureBank
 
-SUB_PIXELS = ((-0.125, -0.375), (0.375, -0.125), (0.125, 0.375), (-0.375, 0.125))
+SUB_PIXELS = ((-0.3, -0.3), (0.36, -0.12), (-0.06, 0.36))  # besides the centre
 CREASE = 0.8  # cosine between the normals of neighbours
 
 
@@ -60,7 +60,8 @@ def render(scenes: Sequence[Scene], bank: TextureBank, height: int, width: int,
     edge, candidates = _find_edges(hits, normal.view(3, 2 * B, height, width))
     rays = _spread(table, bank, B, view[edge], x[edge], y[edge], candidates)
     samples, _ = _shade(table, bank, B, shadows, rays, specular)
-    colour[:, edge] = samples.view(3, -1, len(SUB_PIXELS)).mean(2)
+    samples = samples.view(3, -1, len(SUB_PIXELS)).sum(2)
+    colour[:, edge] = (colour[:, edge] + samples) / (1 + len(SUB_PIXELS))
     colour = colour.view(3, 2 * B, height, width).transpose(0, 1).contiguous()
     return colour, _ground_truth(table, hits, B)
 
@@ -101,7 +102,7 @@ def _find_edges(hits: Hits, normal: Tensor) -> tuple[Tensor, Tensor]:
 
 def _spread(table: PrimitiveTable, bank: TextureBank, batch: int, view: Tensor, x: Tensor,
             y: Tensor, candidates: Tensor) -> _Rays:
-    """Cast four rays per pixel to the primitives that are seen around it."""
+    """Cast more rays per pixel, to the primitives that are seen around it."""
     offset = torch.tensor(SUB_PIXELS, device=x.device)
     x, y = x[:, None] + offset[:, 0], y[:, None] + offset[:, 1]
     primitive, depth = cast_candidates(table, bank, view // batch, x, y, candidates)

@@ -100,24 +100,26 @@ def _reflect(colour: Tensor, row: dict[str, tuple[Tensor, ...]], bank: TextureBa
              texel: tuple[Tensor, ...], point: Vector, normal: Vector, to_eye: Vector,
              cosine: Tensor) -> None:
     """Mix the surroundings, a picture on a large sphere, into the colour of mirrors and glass."""
-    some = ((row['mirror'][0] > 0) | (row['glass'][0] > 0)).nonzero()[:, 0]
+    strength, (glass,) = row['mirror'][0], row['glass']
+    some = (glass > 0).nonzero()[:, 0]
+    if len(some):
+        pane = ~bank.opaque(*(values[some] for values in texel))
+        strength = strength.index_put((some,), glass[some] * pane)
+    some = (strength > 0).nonzero()[:, 0]
     if not len(some):
         return
-    pane = ~bank.opaque(*(values[some] for values in texel))
-    strength = torch.maximum(row['mirror'][0][some], row['glass'][0][some] * pane)
+    strength = strength[some]
     point, normal, to_eye = (tuple(value[some] for value in vector)
                              for vector in (point, normal, to_eye))
     cosine, (distance,) = cosine[some], (value[some] for value in row['surroundings_distance'])
     # from the point, not from the centre of the sphere: what is reflected is not at infinity
     x, y, z = (2 * cosine * n - e + p / distance for n, e, p in zip(normal, to_eye, point))
-    flat = torch.hypot(x, z)
-    repeats = SIZE / 1.2  # texels per radian
-    picture = bank.colour(row['surroundings'][0][some].long(), torch.atan2(x, z) * repeats,
-                          torch.atan2(y, flat) * repeats, torch.full_like(x, 2.0))
+    scale = 1.5 * SIZE / (1 + z.abs())
+    picture = bank.colour_at(row['surroundings'][0][some].long(), x * scale, y * scale, level=1)
     horizon, zenith = (torch.stack([value[some] for value in row[name]])
                        for name in ('horizon', 'zenith'))
     picture = picture * torch.lerp(horizon, 1.4 * zenith, (-1.5 * y).clamp(0, 1))
-    strength = strength + (1 - strength) * (1 - cosine) ** 5 * (strength > 0)  # Schlick
+    strength = strength + (1 - strength) * (1 - cosine) ** 5  # Schlick
     colour[:, some] = torch.lerp(colour[:, some], picture, strength)
 
 

@@ -16,7 +16,7 @@ from svp_ros.data.world.scene import Scene
 from svp_ros.data.world.table import PrimitiveTable, SURFACE
 from svp_ros.data.world.textures import TextureBank
 
-RESOLUTION = 224  # of the lamp's picture
+RESOLUTION = 192  # of the lamp's picture
 SUN_DISTANCE = 300.0  # metres, near enough for float32
 BIAS = 0.03  # metres behind the lit surface from which on there is shadow
 FX_ROW = sum(list(SURFACE.values())[:list(SURFACE).index('camera')])

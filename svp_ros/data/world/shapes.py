@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 NEAR = 1e-3  # metres
-SHEET_STEPS = 10
+SHEET_STEPS = 8
 Rays = Sequence[Tensor]
 
 
@@ -126,7 +126,7 @@ def enter_sheet(origin: Rays, direction: Rays, wave_x: Tensor, wave_y: Tensor) -
         after, value_after = (torch.where(first, high, after),
                               torch.where(first, value_high, value_after))
         low, value_low = high, value_high
-    for _ in range(5):  # false position, with Illinois' halving of the end that stays
+    for _ in range(4):  # false position, with Illinois' halving of the end that stays
         span = value_after - value_before
         depth = before - value_before * (after - before) / torch.where(span == 0, 1.0, span)
         value = above(depth)

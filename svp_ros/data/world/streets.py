@@ -114,7 +114,7 @@ def _add_side(builder: SceneBuilder, side: int, road: float) -> None:
         z += length + (rng.uniform(0, 3) if rng.random() < 0.7 else rng.uniform(3, 15))
         if rng.random() < 0.35 and z < 40:
             _add_fence(builder, side, edge + 0.3, z - length, length)
-    spacing = rng.uniform(6, 22)
+    spacing = rng.uniform(7, 25)
     if rng.random() < 0.25:  # a slope beside the road
         bank = builder.material(10, 'grass', 0.2, gloss=0, metres=rng.uniform(2, 5))
         builder.add(Kind.CARD, (side * (line + 3), -0.6, 60), (6, 100, 0), bank,
@@ -123,7 +123,7 @@ def _add_side(builder: SceneBuilder, side: int, road: float) -> None:
         position = (side * (road + 0.4), 0, z + rng.normal(0, 0.5))
         if rng.random() < 0.5:
             add_pole(builder, position, 0 if side < 0 else np.pi)
-        elif z < 50:
+        elif z < 45:
             add_tree(builder, position)
     if rng.random() < 0.3:
         metal = builder.material(10, 'noise', 0.9, tint=(0.15,) * 3)
@@ -177,7 +177,7 @@ def _add_wood(builder: SceneBuilder, side: int, line: float, z: float, length: f
         size = rng.uniform(0.3, 0.6, 3) * length
         size[1] = rng.uniform(2, 6)
         add_bush(builder, (side * (line + 5 + size[0]), -size[1] * 0.7,
-                           z + rng.uniform(0, length)), size, 3 if z < 60 else 1)
+                           z + rng.uniform(0, length)), size, 2 if z < 60 else 1)
     if z < 60:
         for _ in range(rng.integers(1, 4)):
             add_tree(builder, (side * (line + rng.uniform(0, 4)), 0, z + rng.uniform(0, length)))

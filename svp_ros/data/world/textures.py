@@ -73,6 +73,11 @@ class TextureBank:
         coarse = self._bilinear(texture, u, v, below.long() + 1)
         return torch.lerp(fine, coarse, level - below) / 255
 
+    def colour_at(self, texture: Tensor, u: Tensor, v: Tensor, level: int) -> Tensor:
+        """Look up bilinearly filtered colours of one level; arguments as in `colour`."""
+        levels = torch.full_like(texture, level)
+        return self._bilinear(texture, _mirror(u), _mirror(v), levels) / 255
+
     def _bilinear(self, texture: Tensor, u: Tensor, v: Tensor, level: Tensor) -> Tensor:
         side = SIZE >> level
         scale = side / SIZE
