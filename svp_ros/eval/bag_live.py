@@ -7,6 +7,7 @@ from svp_ros.data.bag_topics import StereoTopics
 from svp_ros.processes import ModuleProcess
 
 START_S = 120.0  # a cold disk reads the libraries slowly
+END_S = 60.0  # the node finishes a pair in progress
 SETTLE_S = 2.5  # the last pair is counted in /diagnostics, which come every second
 OUTPUTS = ('/disparity', '/depth', '/confidence', '/diagnostics',
            *(f'/stereo_node/debug/{stage}_ms' for stage in (
@@ -52,8 +53,8 @@ def play_through_node(bag: Path, topics: StereoTopics, recording: Path,
             player.finish(2 * START_S + 2 * duration_s / rate, [node, recorder])
         _wait_until_idle(node.pid, START_S)
         time.sleep(SETTLE_S)
-        recorder.interrupt()
-        node.interrupt()
+        recorder.interrupt(END_S)
+        node.interrupt(END_S)
 
 
 def _wait_until_idle(pid: int, timeout_s: float) -> None:

@@ -81,7 +81,7 @@ class PictureTaker:
             columns = max(map(len, self._thumbnails))
             rows = [row + [np.zeros_like(row[0])] * (columns - len(row))
                     for row in self._thumbnails]
-            titles = ['left image', *(f'{name}' for name in self._models),
+            titles = ['left image', *self._models,
                       *['true disparity'] * (columns - 1 - len(self._models))]
             # two halves side by side: wide screens show more at once
             half = -(-len(rows) // 2)
@@ -107,7 +107,7 @@ def draw_pair(scored: ScoredPair, models: Sequence[str]) -> np.ndarray:
         if name not in scored.estimates:
             continue
         estimate = scored.estimates[name]
-        row = {'left image': _rgb(scored.pair.left)}
+        row = {'left image': _name(_rgb(scored.pair.left), name if len(models) > 1 else '')}
         if truth is not None:
             row['true disparity'] = colour_disparity(truth, low, high)
         row['disparity'] = colour_disparity(estimate.disparity, low, high)
@@ -141,6 +141,16 @@ def _disparity_range(scored: ScoredPair) -> tuple[float, float]:
         estimate.disparity for estimate in scored.estimates.values()]
     known = np.concatenate([values[np.isfinite(values)] for values in maps])
     return tuple(np.percentile(known, (1, 99))) if known.size else (0.0, 1.0)
+
+
+def _name(picture: np.ndarray, name: str) -> np.ndarray:
+    """Write a name into the upper left corner."""
+    scale = picture.shape[1] / COLUMN
+    place, size = (round(8 * scale), round(22 * scale)), 0.6 * scale
+    for colour, width in ((0, 4), (255, 1)):
+        picture = cv2.putText(picture.copy(), name, place, cv2.FONT_HERSHEY_SIMPLEX, size,
+                              (colour,) * 3, max(1, round(width * scale)), cv2.LINE_AA)
+    return picture
 
 
 def _rgb(image: np.ndarray) -> np.ndarray:

@@ -29,7 +29,8 @@ NOTES = (
     'occlusions, reflections and noise remain.',
     'Left against right: the disparity of the left image against that of the right one, from the '
     'same network, where both see the point.',
-    'Flicker: the disparity against that of the pair before, along the optical flow.')
+    'Flicker: the disparity against that of the pair before, along the optical flow. When the '
+    'camera moves, the true disparity changes too: compare models, not recordings.')
 
 # Pairs and figures of a model, in order of time.
 Series = dict[str, list[tuple[int, int, dict[str, float]]]]
