@@ -81,11 +81,11 @@ def test_every_image_is_paired_late_unpaired_or_waiting():
     generator = np.random.default_rng(0)
     for stamp in generator.integers(0, 60, 500):
         feed(sync, (('left', 'right')[generator.integers(2)], int(stamp) * MS))
-    feed(sync, ('left', 10**12), ('left', 0))  # the recording starts again
+    feed(sync, ('left', 10**12), ('right', 10**12 + 1), ('left', 0), ('right', 1))  # a loop
     counts = sync.counts
-    assert counts['left'] + counts['right'] == 502
+    assert counts['left'] + counts['right'] == 504
     assert (2 * counts['paired'] + counts['late'] + counts['unpaired left']
-            + counts['unpaired right']) == 501  # the last one waits
+            + counts['unpaired right']) == 502  # the last two wait
     assert sync.take(0) is None and counts['replaced'] == counts['paired']
 
 
@@ -95,6 +95,23 @@ def test_stamps_that_jump_back_start_afresh():
     assert sync.take(0)
     feed(sync, ('left', 5 * MS), ('right', 5 * MS))
     assert sync.take(0) == (f'left{5 * MS}', f'right{5 * MS}')
+    assert sync.counts['jumps back'] == 2
+
+
+@pytest.mark.parametrize('order', ['llrr', 'lrlr', 'rlrl'])
+def test_no_pair_is_lost_when_the_eyes_jump_back_one_after_the_other(order):
+    sync, stamps = PairSynchronizer(), {'l': [5, 6], 'r': [5, 6]}
+    feed(sync, ('left', 100_000 * MS), ('right', 105_000 * MS))
+    for side in order:
+        feed(sync, ({'l': 'left', 'r': 'right'}[side], stamps[side].pop(0) * MS))
+    assert sync.counts['paired'] == 2 and sync.take(0) == (f'left{6 * MS}', f'right{6 * MS}')
+
+
+def test_images_from_before_a_jump_back_are_not_paired_with_those_after_it():
+    sync = PairSynchronizer()
+    feed(sync, ('left', 10_500 * MS), ('left', 20_000 * MS), ('left', 10_000 * MS),
+         ('right', 10_500 * MS))
+    assert sync.take(0) is None and sync.counts['unpaired left'] == 2
 
 
 def test_take_wakes_up_for_a_pair_and_for_close():

@@ -22,7 +22,8 @@ class PairSynchronizer:
 
     `counts` holds, of the images, those received (`left`, `right`), those whose partner never came
     (`unpaired left`, `unpaired right`) and `late` ones (not newer than a pair already made); of
-    the pairs, those `paired` and among them `replaced` by a newer one before anybody took them.
+    the pairs, those `paired` and among them `replaced` by a newer one before anybody took them;
+    and how often stamps made `jumps back`.
     `last` has the times (time.monotonic) of the last `left` and `right` image and `pair`, at first
     that of the construction.
 
@@ -49,7 +50,7 @@ class PairSynchronizer:
             self.counts[side] += 1
             self.last[side] = monotonic()
             if stamp < self._newest[side] - TIME_JUMP:
-                self._forget()
+                self._restart(side, stamp)
             self._newest[side] = max(self._newest[side], stamp)
             self._stamps[side].append(stamp)
             self._clock[side].append(stamp / 1e9 - self.last[side])
@@ -110,6 +111,19 @@ class PairSynchronizer:
         self._waiting = {'left': {}, 'right': {}}
         self._stamps = {side: deque(maxlen=HISTORY) for side in OPPOSITE}
         self._clock = {side: deque(maxlen=HISTORY) for side in OPPOSITE}
+
+    def _restart(self, side: str, stamp: int) -> None:
+        """Forget what came before the stamps of `side` went back; the other may have done so."""
+        self.counts['jumps back'] += 1
+        self.counts['replaced'] += self._pair is not None
+        self._pair = None
+        self._newest[side] = self._paired[side] = -1
+        self._stamps[side].clear()
+        self._clock[side].clear()
+        for waiting_side, waiting in self._waiting.items():
+            for other in [other for other in waiting
+                          if waiting_side == side or other > stamp + TIME_JUMP]:
+                self._drop(waiting_side, other)
 
     def _complete(self, pair: dict[str, tuple[int, Any]]) -> None:
         self.counts['paired'] += 1
