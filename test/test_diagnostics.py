@@ -103,6 +103,18 @@ def test_network_status_warns_above_the_limit():
     assert float(values['inference p50 (ms)']) == 8.0 and float(values['memory (MB)']) > 1
     status = network_status(report, card, 'cpu', 5.0)
     assert status.level == WARN and 'max_processing_time_ms (5)' in status.message
+    status = network_status(report, card, 'cuda:0', 100.0, working_s=12.0)
+    assert status.level == ERROR and 'in work for 12 s: cuda:0 hangs' in status.message
+
+
+def test_network_status_warns_when_hardly_a_pixel_is_valid():
+    statistics = Statistics()
+    disparity = np.full((20, 20), np.nan)
+    disparity[0, :3] = 5.0
+    statistics.count_frame({'total': 10.0}, disparity, np.ones((20, 20)))
+    status = network_status(statistics.report(PairSynchronizer()), {'name': 't', 'sha256': 'a'},
+                            'cpu', 100.0)
+    assert status.level == WARN and 'less than 1% of the pixels' in status.message
 
 
 def test_calibration_status_starts_waiting_and_then_names_the_missing_topic():

@@ -10,6 +10,8 @@ import numpy as np
 
 RATES = ('left', 'right', 'paired', 'unpaired left', 'unpaired right', 'late', 'replaced',
          'processed')
+STUCK_S = 5.0  # a pair that takes longer is reported while it is in work
+FEW_PIXELS = 0.01  # share of valid pixels that is worth a warning
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 
 
@@ -81,13 +83,19 @@ def image_status(report: dict, sync, diagnosis, enabled: bool) -> DiagnosticStat
     elif diagnosis is not None:
         level, text = ERROR if diagnosis.error else WARN, diagnosis.text
     elif recent['late'] > recent['paired']:
-        level, text = WARN, 'most stamps do not increase; check the clock of the camera driver'
+        level, text = WARN, (
+            'most stamps do not increase; check the clock of the camera driver, and that each '
+            'image topic has one publisher')
     elif report['problem']:
         level, text = report['problem']
+    elif recent['jumps back']:
+        level, text = WARN, ('stamps jumped back by more than 1 s: a recording was restarted or a '
+                             'clock was set; pairing starts anew')
     elif recent['skipped'] and not recent['processed']:
         text = 'idle: nobody subscribes to an output'
     values = {f'{name} per second': f'{recent[name] / report["period"]:.1f}' for name in RATES}
-    values.update((f'{name} in total', totals[name]) for name in (*RATES, 'skipped', 'dropped'))
+    values.update((f'{name} in total', totals[name]) for name in (*RATES, 'skipped', 'dropped',
+                                                              'jumps back'))
     offsets = sync.offsets()
     values['stamp offset (ms)'] = 'unknown' if offsets is None else f'{offsets.median * 1e3:.3f}'
     values['spread of the stamp offset (ms)'] = (
@@ -129,12 +137,30 @@ def calibration_status(rig, findings=(), alignment=None) -> DiagnosticStatus:
     return _status('calibration', level, text, values)
 
 
-def network_status(report: dict, card: dict, device: str, limit_ms: float) -> DiagnosticStatus:
-    """Report the model, its latencies against the limit, memory and the quality of the output."""
+def network_status(report: dict, card: dict, device: str, limit_ms: float,
+                   working_s: float = 0.0) -> DiagnosticStatus:
+    """Report the model, its latencies against the limit, memory and the quality of the output.
+
+    Args:
+        report: from `Statistics.report`.
+        card: of the predictor.
+        device: where the network runs.
+        limit_ms: what a frame may take.
+        working_s: for how long the pair in work has been so, seconds.
+    """
     total = report['latencies'].get('total')
-    slow = total is not None and total[1] > limit_ms
+    level = OK
     text = 'no frame yet' if total is None else f'{total[0]:.1f} ms per frame'
-    if slow:
+    if working_s > STUCK_S:
+        level, text = ERROR, (
+            f'one pair has been in work for {working_s:.0f} s: {device} hangs or is overloaded; '
+            'look for other programs on it, restart the node')
+    elif report['quality'].get('valid pixels', 1.0) < FEW_PIXELS:
+        level, text = WARN, (
+            f'less than {FEW_PIXELS:.0%} of the pixels of the last frame are valid; check lenses '
+            'and light, the calibration, and min_depth, max_depth and confidence_threshold')
+    elif total is not None and total[1] > limit_ms:
+        level = WARN
         text = (f'95 % of the frames take up to {total[1]:.0f} ms, more than '
                 f'max_processing_time_ms ({limit_ms:.0f}); take a smaller model or size')
     values = {'model': card['name'], 'sha256': card['sha256'], 'device': device,
@@ -143,7 +169,7 @@ def network_status(report: dict, card: dict, device: str, limit_ms: float) -> Di
         values[f'{stage} p50 (ms)'] = f'{median:.2f}'
         values[f'{stage} p95 (ms)'] = f'{high:.2f}'
     values.update((name, f'{value:.3f}') for name, value in report['quality'].items())
-    return _status('network', WARN if slow else OK, text, values)
+    return _status('network', level, text, values)
 
 
 def diagnostic_array(statuses: list[DiagnosticStatus], node_name: str, hardware: str,

@@ -7,7 +7,7 @@ newest pair and convert, predict, convert, publish, count.
 import signal
 import sys
 from threading import Event, Thread
-from time import perf_counter
+from time import monotonic, perf_counter
 import traceback
 
 from diagnostic_msgs.msg import DiagnosticArray
@@ -36,6 +36,7 @@ from svp_ros.ros.sync_watch import SyncWatch
 
 STAGES = 'preprocess', 'inference', 'postprocess', 'total', 'age'
 LOG_PERIOD_S = 5.0
+DIAGNOSTICS_PERIOD_S = 1.0
 
 
 class StereoNode(Node):
@@ -74,8 +75,9 @@ class StereoNode(Node):
         self._debug = {stage: self.create_publisher(Float32, f'~/debug/{stage}_ms', 5)
                        for stage in STAGES}
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 5)
-        self.create_timer(1.0, self._publish_diagnostics,
+        self.create_timer(DIAGNOSTICS_PERIOD_S, self._publish_diagnostics,
                           clock=Clock(clock_type=ClockType.STEADY_TIME))
+        self._working_since = None  # time.monotonic of the pair in work
         self._enabled = True
         self.create_service(SetBool, '~/enable', self._on_enable)
         self._pacer = Pacer(lambda: self.settings.target_rate)
@@ -127,17 +129,27 @@ class StereoNode(Node):
 
     def _work(self) -> None:
         while self._pacer.wait() and (pair := self._sync.take()) is not None:
+            self._working_since = monotonic()
             try:
                 self._process(*pair)
             except ValueError as error:
                 self._statistics.count_bad_frame(str(error))
                 self.get_logger().warning(f'pair dropped: {error}',
                                           throttle_duration_sec=LOG_PERIOD_S)
+            except torch.cuda.OutOfMemoryError:
+                torch.cuda.empty_cache()
+                text = (f'{self.predictor.device} is out of memory; stop other programs on it, or '
+                        'take a smaller model or network size')
+                self._statistics.count_bad_frame(text, diagnostics.ERROR)
+                self.get_logger().error(f'pair dropped: {text}',
+                                        throttle_duration_sec=LOG_PERIOD_S)
             except Exception as error:  # one bad pair must not end the node, nor pass in silence
                 self._statistics.count_bad_frame(
                     f'internal error, {type(error).__name__}: {error}', diagnostics.ERROR)
                 self.get_logger().error(f'pair dropped:\n{traceback.format_exc()}',
                                         throttle_duration_sec=LOG_PERIOD_S)
+            finally:
+                self._working_since = None
 
     def _process(self, left, right) -> None:
         wanted = self._outputs.wanted()
@@ -185,6 +197,8 @@ class StereoNode(Node):
 
     def _publish_diagnostics(self) -> None:
         report = self._statistics.report(self._sync)
+        since = self._working_since
+        working_s = 0.0 if since is None else monotonic() - since
         diagnosis = self._watch.check(report['recent']) if self._enabled else None
         findings = self._findings()
         self._log_findings(findings)
@@ -192,7 +206,7 @@ class StereoNode(Node):
             diagnostics.image_status(report, self._sync, diagnosis, self._enabled),
             diagnostics.calibration_status(self._rig, findings, self._pair_check.alignment),
             diagnostics.network_status(report, self.predictor.card, self.predictor.device,
-                                       self.settings.max_processing_time_ms)]
+                                       self.settings.max_processing_time_ms, working_s)]
         self._diagnostics.publish(diagnostics.diagnostic_array(
             statuses, self.get_fully_qualified_name()[1:], self.predictor.device,
             self.get_clock().now().to_msg()))
@@ -210,7 +224,7 @@ def main(args=None) -> int:
         return 1
     try:
         node = StereoNode()
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, OSError, RuntimeError) as error:  # the last from rcl (security) and CUDA
         print(f'stereo_node: {error}', file=sys.stderr)
         rclpy.try_shutdown()
         return 1
@@ -218,7 +232,11 @@ def main(args=None) -> int:
     executor.add_node(node)
     try:
         while not stop.is_set():
-            executor.spin_once(timeout_sec=0.1)
+            try:
+                executor.spin_once(timeout_sec=0.1)
+            except Exception:  # one failing callback must not end the node, nor pass in silence
+                node.get_logger().error(f'callback failed:\n{traceback.format_exc()}',
+                                        throttle_duration_sec=LOG_PERIOD_S)
     finally:
         node.stop()
         executor.shutdown()

@@ -45,7 +45,13 @@ def make_frame(header, pair, result, settings) -> Frame:
         pair: RectifiedPair that was predicted.
         result: what StereoPredictor.predict returned for it.
         settings: NodeSettings.
+
+    Raises:
+        ValueError: If the network returned NaN or infinity.
     """
+    if not np.isfinite(result.disparity_filled.sum() + result.confidence.sum()):
+        raise ValueError('the network returned NaN or infinity; take a higher precision or '
+                         'another model')
     camera = pair.camera
     power = camera.fx * camera.baseline
     low = np.float32(power / settings.max_depth)
