@@ -41,7 +41,8 @@ def random_pair(seed=0, height=HEIGHT, width=WIDTH):
 class Rig:
     """A stereo camera, listeners and service clients around one node process."""
 
-    def __init__(self, *arguments, log, camera=CAMERA, image_type=Image):
+    def __init__(self, *arguments, log, camera=CAMERA, image_type=Image,
+                 program=('-m', 'svp_ros.ros.node')):
         os.environ['ROS_DOMAIN_ID'] = str(1 + os.getpid() % 101)
         profile = str(find_resource('config/fastdds.xml'))
         os.environ.update(FASTRTPS_DEFAULT_PROFILES_FILE=profile,
@@ -53,7 +54,7 @@ class Rig:
                     for argument in ('-p', f'qos_overrides./{self.namespace}/{side}/{topic}.'
                                      'subscription.reliability:=reliable')]
         self.process = subprocess.Popen(
-            [sys.executable, '-m', 'svp_ros.ros.node', '--ros-args', '-r',
+            [sys.executable, *map(str, program), '--ros-args', '-r',
              f'__ns:=/{self.namespace}', '-p', 'device:=cpu', '-p', 'num_threads:=1',
              *reliable, *arguments],
             stderr=log.open('w'), stdout=subprocess.DEVNULL)

@@ -1,0 +1,532 @@
+"""Every fault that test_faults.py provokes, with what the node does and says: docs/reliability.md.
+
+`python test/faults.py > docs/reliability.md` writes that file.
+"""
+
+from collections.abc import Callable
+from contextlib import redirect_stderr
+from dataclasses import dataclass
+from io import StringIO
+import math
+import resource
+import signal
+import struct
+import subprocess
+import sys
+
+from builtin_interfaces.msg import Time
+import faulty_node
+import numpy as np
+from rclpy.serialization import serialize_message
+from rosgraph_msgs.msg import Clock
+from safetensors.torch import save_file
+from sensor_msgs.msg import CameraInfo, Image
+from std_msgs.msg import Header
+from stereo_rig import FRAME, random_pair, Rig
+import torch
+
+from svp_ros.processes import ros_environment
+from svp_ros.ros.conversions import array_to_image
+from svp_ros.ros.node import main
+
+SIDES = ('left', 'right')
+S = 1_000_000_000
+
+
+class Driver:
+    """A camera driver that does what faults ask for."""
+
+    def __init__(self, rig, model):
+        self.rig, self.model = rig, model
+        self.last = 100_000 * S  # stamp, nanoseconds
+        self.round = 0
+        self.clock = None
+
+    def send(self, edit_image=lambda side, message: None, edit_info=lambda side, message: None,
+             stamp=None, offset=0, sides=SIDES, infos=SIDES, pair=None, encoding='rgb8'):
+        """Publish camera_info and images of one pair, after edit_*(side, message) changed them.
+
+        Its stamp, nanoseconds, is the next one unless given; right ones are `offset` later.
+        """
+        if stamp is None:
+            self.last = stamp = self.last + S // 10
+        pair = random_pair(stamp // (S // 10) % 1000) if pair is None else pair
+        c = self.rig.camera
+        for side, cx, tx, pixels in zip(SIDES, (c.cx, c.cx_right), (0.0, -c.fx * c.baseline),
+                                        pair):
+            header = Header(frame_id=FRAME, stamp=to_stamp(stamp + offset * (side == 'right')))
+            info = CameraInfo(
+                header=header, width=c.width, height=c.height, r=np.eye(3).ravel(),
+                k=[c.fx, 0.0, cx, 0.0, c.fy, c.cy, 0.0, 0.0, 1.0],
+                p=[c.fx, 0.0, cx, tx, 0.0, c.fy, c.cy, 0.0, 0.0, 0.0, 1.0, 0.0])
+            if side in infos:
+                edit_info(side, info)
+                self.rig.infos[side].publish(info)
+            if side in sides:
+                image = array_to_image(pixels, encoding, header)
+                edited = edit_image(side, image)
+                self.rig.images[side].publish(image if edited is None else edited)
+
+    def publish_clock(self, seconds):
+        self.clock.publish(Clock(clock=to_stamp(seconds * S)))
+
+    def simulate_time(self):
+        self.clock = self.rig.node.create_publisher(Clock, '/clock', 5)
+        assert self.rig.set_parameter('use_sim_time', True).successful
+
+    def end_simulation(self):
+        self.rig.node.destroy_publisher(self.clock)
+        assert self.rig.set_parameter('use_sim_time', False).successful
+
+    def remove_right(self):
+        self.rig.node.destroy_publisher(self.rig.images['right'])
+
+    def restore_right(self):
+        self.rig.images['right'] = self.rig.node.create_publisher(Image, 'right/image_rect', 20)
+        assert self.rig.spin_until(self.rig.images['right'].get_subscription_count)
+
+
+def to_stamp(nanoseconds):
+    return Time(sec=nanoseconds // S, nanosec=nanoseconds % S)
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One fault of a camera or of the node, and the reaction to it.
+
+    Args:
+        name: what is wrong.
+        provoke: one round of it; called with the driver until the node has said what it must.
+        published: what comes out meanwhile, in words.
+        says: the whole text, with … for what varies.
+        where: status in /diagnostics, or log.
+        level: OK, WARN or ERROR of that status.
+        answered: whether a pair comes back at all, once the node has noticed the fault.
+        check: what an answer must fulfil.
+        begin: called with the driver before.
+        undo: called with the driver afterwards.
+    """
+
+    name: str
+    provoke: Callable
+    published: str
+    says: str
+    where: str = 'images'
+    level: str = 'WARN'
+    answered: bool = True
+    check: Callable = lambda message: True
+    begin: Callable = lambda driver: None
+    undo: Callable = lambda driver: None
+
+
+def set_fields(sides=SIDES, **values):
+    """An edit that sets fields of the messages of some sides."""
+    def edit(side, message):
+        for name, value in values.items() if side in sides else ():
+            setattr(message, name, value)
+    return edit
+
+
+def set_p(values, sides=('right',)):
+    """An edit of elements of the projection matrix."""
+    def edit(side, info):
+        for index, value in values.items() if side in sides else ():
+            info.p[index] = value
+    return edit
+
+
+def damage(side, image):
+    """Let the data claim to be longer than the message, on the wire."""
+    if side == 'left':
+        return None
+    data = serialize_message(image)
+    length = struct.pack('<I', len(image.data))
+    return data.replace(length, struct.pack('<I', 0xfffffff0), 1)
+
+
+def no_text(side, image):
+    """Make the encoding invalid UTF-8, on the wire."""
+    return serialize_message(image).replace(b'rgb8', b'\xff\xfe\xfd8', 1)
+
+
+def image_fault(name, edit, says):
+    return Fault(name, lambda driver: driver.send(edit), 'nothing for these pairs', says,
+                 answered=False)
+
+
+def info_fault(name, edit, says):
+    return Fault(name, lambda driver: driver.send(edit_info=edit), 'nothing for these pairs', says,
+                 'calibration', 'ERROR', False)
+
+
+def network_fault(name, failure, says, where='images', level='ERROR', answered=False,
+                  published='nothing for these pairs'):
+    def provoke(driver):
+        left, right = random_pair()
+        left[0, 0] = 1, 2, failure
+        driver.send(pair=(left, right))
+
+    return Fault(name, provoke, published, says, where, level, answered)
+
+
+def hang(driver):
+    if driver.round == 0:
+        network_fault('', faulty_node.HANG, '').provoke(driver)
+    driver.round += 1
+
+
+def shrink(driver, **keys):
+    driver.send(pair=random_pair(1, 36, 52), **keys)
+
+
+def change_encoding(driver):
+    driver.round += 1
+    encoding, channels = (('mono8', 1), ('bgra8', 4), ('yuyv', 2))[driver.round % 3]
+    left, right = random_pair(driver.round)
+    pair = [np.concatenate((image, image), axis=2)[..., :channels] for image in (left, right)]
+    driver.send(pair=pair, encoding=encoding)
+
+
+def jump_back(driver):
+    driver.last -= 50 * S
+    driver.send()
+
+
+def visit_the_future(driver):
+    driver.send(stamp=2_000_000_000 * S, sides=('left',))
+    driver.send()
+
+
+def send_late(driver):
+    driver.send(sides=('left',))
+    driver.send(stamp=driver.last - 8 * S // 10, sides=('right',))
+
+
+def send_every_third(driver):
+    driver.round += 1
+    driver.send(sides=SIDES if driver.round % 3 == 0 else ('left',))
+
+
+def stop_clock(driver):
+    driver.publish_clock(7)
+    driver.send()
+
+
+def jump_clock(driver):
+    driver.round += 1
+    driver.publish_clock(100 - driver.round)
+    driver.send()
+
+
+def send_twice(driver):
+    driver.send()
+    driver.send(stamp=driver.last)
+
+
+def raise_in_callback(driver):
+    driver.send(edit_info=lambda side, info: setattr(info.header, 'frame_id', 'raise'))
+
+
+KNOWN = ('is not known; publish one of mono8, 8UC1, rgb8, bgr8, 8UC3, rgba8, bgra8, mono16, '
+         '16UC1, bayer_rggb8, bayer_bggr8, bayer_gbrg8, bayer_grbg8, yuv422, uyvy, yuv422_yuy2, '
+         'yuyv, or install cv_bridge')
+SILENT = '… has a publisher of /{side}/image_rect that sends nothing; check that it runs and ' \
+    'that its cable and bandwidth suffice'
+NO_RIGHT = 'no pair for … s: images come on /left/image_rect, but none on /right/image_rect ' \
+    'for … s: '
+STAND_STILL = 'no pair for … s: the stamps of the images do not increase; check that the ' \
+    'camera driver sets header.stamp'
+JUMPED = 'stamps jumped back by more than 1 s: a recording was restarted or a clock was set; ' \
+    'pairing starts anew'
+
+FAULTS = {
+    'Images': [
+        image_fault('data end early', lambda side, image: setattr(
+            image, 'data', image.data[:11232]),
+            'a 104x72 rgb8 image needs step >= 312 and 72 rows, got step 312 and 11232 bytes'),
+        image_fault('no data', set_fields(('right',), data=b''),
+                    'a 104x72 rgb8 image needs step >= 312 and 72 rows, got step 312 and 0 bytes'),
+        image_fault('zero size', set_fields(height=0, width=0, data=b''),
+                    'the image is empty (0x0)'),
+        image_fault('absurd size', set_fields(height=2**31, width=2**31, step=0),
+                    'a 2147483648x2147483648 rgb8 image needs step >= 6442450944 and 2147483648 '
+                    'rows, got step 0 and 22464 bytes'),
+        image_fault('step shorter than a row', set_fields(step=100),
+                    'a 104x72 rgb8 image needs step >= 312 and 72 rows, got step 100 and 22464 '
+                    'bytes'),
+        image_fault('step longer than the rows', set_fields(('left',), step=2**32 - 1),
+                    'a 104x72 rgb8 image needs step >= 312 and 72 rows, got step 4294967295 and '
+                    '22464 bytes'),
+        image_fault('unknown encoding', set_fields(encoding='nonsense'),
+                    f'encoding "nonsense" {KNOWN}'),
+        image_fault('encoding that is no text', no_text, f'encoding "…8" {KNOWN}'),
+        image_fault('depth image instead of a camera image', set_fields(
+            encoding='32FC1', width=78), f'encoding "32FC1" {KNOWN}'),
+        image_fault('YUV image of odd width', set_fields(encoding='yuv422', width=103),
+                    'a yuv422 image stores pixels in pairs: its width must be even, got 103'),
+        image_fault('eyes of different sizes', set_fields(('right',), height=70),
+                    'left and right images have different sizes, 104x72 and 104x70; set both '
+                    'cameras to the same resolution'),
+        Fault('message damaged on the wire', lambda driver: driver.send(damage), 'nothing',
+              NO_RIGHT + SILENT.format(side='right'), answered=False),
+        Fault('images of one pixel', lambda driver: driver.send(
+            pair=(np.zeros((1, 1, 3), np.uint8),) * 2), 'every pair, all pixels invalid',
+            'images are 1x1 but camera_info says 104x72; intrinsics are scaled by the ratio, '
+            'which is wrong if the images were cropped: publish a matching camera_info',
+            'calibration', check=lambda message: message.image.width == 1),
+        Fault('black images', lambda driver: driver.send(
+            pair=(np.zeros((72, 104, 3), np.uint8),) * 2), 'every pair', 'calibrated',
+            'calibration', 'OK'),
+        Fault('size changes, camera_info with it', lambda driver: shrink(
+            driver, edit_info=set_fields(width=52, height=36)), 'every pair, in the new size',
+            'calibrated', 'calibration', 'OK', check=lambda message: message.image.width == 52),
+        Fault('size changes, camera_info does not', shrink,
+              'every pair, in the new size, f scaled',
+              'images are 52x36 but camera_info says 104x72; intrinsics are scaled by the ratio',
+              'calibration', check=lambda message: message.f == 45),
+        Fault('encoding changes', change_encoding, 'every pair', '… pairs/s', level='OK'),
+    ],
+    'CameraInfo': [
+        info_fault('NaN in P', set_p({3: math.nan}),
+                   'right/camera_info: P holds NaN or infinity; recalibrate the camera'),
+        info_fault('P all zero', set_p(dict.fromkeys(range(12), 0.0), ('left',)),
+                   'left/camera_info: P[0] = 0 and P[5] = 0 must be positive focal lengths; the '
+                   'camera is not calibrated: run camera_calibration and load its result'),
+        info_fault('no size', set_fields(('left',), width=0, height=0),
+                   'left/camera_info: width or height is 0; set the size of the calibrated image; '
+                   'left and right camera_info have different sizes, 0x0 and 104x72; set both '
+                   'cameras to the same resolution'),
+        info_fault('sizes differ', set_fields(('right',), width=208, height=144),
+                   'left and right camera_info have different sizes, 104x72 and 208x144; set both '
+                   'cameras to the same resolution'),
+        info_fault('no baseline', set_p({3: 0.0}),
+                   'the baseline is 0: right/camera_info has P[3] = 0, it must be -fx * baseline; '
+                   'calibrate the pair as stereo or set the parameter baseline_override'),
+        Fault('negative baseline', lambda driver: driver.send(edit_info=set_p({3: 18.0})),
+              'every pair, with its size', 'the baseline is negative, -0.2000 m: using 0.2000 m; '
+              'P[3] of the right camera must be -fx * baseline; check that left and right are not '
+              'swapped', 'calibration', check=lambda message: abs(message.t - 0.2) < 1e-6),
+        Fault('baseline in millimetres', lambda driver: driver.send(
+            edit_info=set_p({3: -18000.0})), 'every pair, as camera_info says',
+            'a baseline of 200 m is unlikely; P[3] is in pixel * metres, not millimetres, in '
+            'which it would be 0.2 m: set the parameter baseline_override to it or recalibrate '
+            'in metres', 'calibration', check=lambda message: message.t == 200),
+        Fault('distortion beside P = K', lambda driver: driver.send(
+            edit_info=set_fields(d=[0.1] * 5)), 'every pair',
+            '; '.join(f'{side}/camera_info looks unrectified: D is not 0, R is the identity and P '
+                      'repeats K; calibrate as a stereo pair and rectify the images'
+                      for side in SIDES), 'calibration'),
+        Fault('calibration changes', lambda driver: driver.send(edit_info=set_p({3: -27.0})),
+              'every pair, with the new one', 'calibrated', 'calibration', 'OK',
+              check=lambda message: abs(message.t - 0.3) < 1e-6),
+        Fault('camera_info stops', lambda driver: driver.send(infos=()),
+              'every pair, with the last one', 'calibrated', 'calibration', 'OK',
+              check=lambda message: abs(message.t - 0.2) < 1e-6),
+    ],
+    'Time': [
+        Fault('stamps jump back, as in a loop', jump_back, 'every pair', JUMPED),
+        Fault('single image from the future', visit_the_future, 'every pair', JUMPED),
+        Fault('stamps stand still', lambda driver: driver.send(stamp=driver.last), 'nothing',
+              STAND_STILL, level='ERROR', answered=False),
+        Fault('stamps are 0', lambda driver: driver.send(stamp=0), 'nothing but the first pair',
+              STAND_STILL, level='ERROR', answered=False),
+        Fault('stamps are negative', lambda driver: driver.send(stamp=-5 * S), 'nothing',
+              STAND_STILL, level='ERROR', answered=False),
+        Fault('each image comes twice', send_twice, 'every pair, once',
+              'most stamps do not increase; check the clock of the camera driver, and that each '
+              'image topic has one publisher'),
+        Fault('eyes are not triggered together', lambda driver: driver.send(offset=S // 250),
+              'nothing', 'no pair for … s: stamps of left and right differ by 4.00 ms (spread '
+              '0.00 ms), and approximate_sync is off: set approximate_sync:=true and '
+              'approximate_sync_tolerance:=0.0050', level='ERROR', answered=False),
+        Fault('eyes have different clocks', lambda driver: driver.send(offset=5 * S), 'nothing',
+              'no pair for … s: the stamps of right images are … s later than those of left ones '
+              'that come at the same time: the cameras have different clocks, or one eye is '
+              'delayed; synchronise them (PTP, NTP) or let one driver stamp both', level='ERROR',
+              answered=False),
+        Fault('one eye lags behind more than queue_size', send_late, 'nothing',
+              'no pair for … s: images of both eyes come (… left and … right in the last second) '
+              'and their stamps would fit, but partners get lost or come … s late; take '
+              'config/fastdds.xml, reliable QoS or a larger queue_size', answered=False),
+        Fault('simulated clock pauses', stop_clock, 'every pair',
+              '/clock stands still at 7.00 s: the player is paused or has ended; continue it, or '
+              'set use_sim_time:=false for a live camera', begin=Driver.simulate_time,
+              undo=Driver.end_simulation),
+        Fault('simulated clock jumps back', jump_clock, 'every pair', '… pairs/s', level='OK',
+              begin=Driver.simulate_time, undo=Driver.end_simulation),
+    ],
+    'Cameras': [
+        Fault('one eye stops and comes back', lambda driver: driver.send(sides=('left',)),
+              'nothing', NO_RIGHT + SILENT.format(side='right'), answered=False),
+        Fault('both eyes stop and come back', lambda driver: driver.send(sides=()), 'nothing',
+              'no pair for … s: ' + '; '.join(SILENT.format(side=side) for side in SIDES),
+              answered=False),
+        Fault('one driver ends and is started again', lambda driver: driver.send(sides=('left',)),
+              'nothing', NO_RIGHT + 'nobody publishes /right/image_rect, nor any other '
+              'sensor_msgs/msg/Image: start the camera driver or the recording', answered=False,
+              begin=Driver.remove_right, undo=Driver.restore_right),
+        Fault('one eye sends every third image only', send_every_third, 'every third pair',
+              '… pairs/s', level='OK'),
+    ],
+    'Node': [
+        network_fault('out of GPU memory', faulty_node.OUT_OF_MEMORY,
+                      'cpu is out of memory; stop other programs on it, or take a smaller model '
+                      'or network size'),
+        network_fault('out of memory', faulty_node.HOST_MEMORY, 'internal error, MemoryError: '),
+        network_fault('bug in the network', faulty_node.DIVISION,
+                      'internal error, ZeroDivisionError: division by zero'),
+        network_fault('network returns NaN', faulty_node.NOT_A_NUMBER,
+                      'the network returned NaN or infinity; take a higher precision or another '
+                      'model', level='WARN'),
+        network_fault('network finds nothing', faulty_node.NOTHING_VALID,
+                      'less than 1% of the pixels of the last frame are valid; check lenses and '
+                      'light, the calibration, and min_depth, max_depth and confidence_threshold',
+                      'network', 'WARN', True, 'every pair, all pixels invalid'),
+        Fault('network hangs for 6 s', hang, 'the pair, late',
+              'one pair has been in work for … s: cpu hangs or is overloaded; look for other '
+              'programs on it, restart the node', 'network', 'ERROR'),
+        Fault('bug in a callback', raise_in_callback, 'every pair, with the last camera_info',
+              "callback failed:…KeyError: 'camera_info'", 'log', 'ERROR'),
+        Fault('model file is overwritten', lambda driver: driver.send(), 'every pair',
+              '… pairs/s', level='OK', begin=lambda driver: driver.model.write_bytes(b'damaged')),
+        Fault('model file is deleted', lambda driver: driver.send(), 'every pair', '… pairs/s',
+              level='OK', begin=lambda driver: driver.model.unlink()),
+    ],
+}
+
+
+@dataclass(frozen=True)
+class Ending:
+    """What ends a process, with its exit code and all that it prints as its last words.
+
+    Args:
+        name: what happens.
+        run: lets it happen; called with an empty folder and the path of a model, returns the exit
+            code and what was said.
+        code: exit code.
+        says: the whole text, with … for what varies.
+    """
+
+    name: str
+    run: Callable
+    code: int
+    says: str
+
+
+def start_with(make_model):
+    """A run of the node with what make_model(folder, model) returns as its parameter model."""
+    def run(folder, model):
+        with redirect_stderr(StringIO()) as output:
+            code = main(['--ros-args', '-p', f'model:={make_model(folder, model)}'])
+        return code, output.getvalue().strip()
+    return run
+
+
+def cut_off(folder, model):
+    path = folder / 'model.safetensors'
+    path.write_bytes(model.read_bytes()[:-1000])
+    return path
+
+
+def pickled(folder, model):
+    path = folder / 'model.safetensors'
+    torch.save({'weight': torch.zeros(3)}, path)
+    return path
+
+
+def foreign(folder, model):
+    path = folder / 'model.safetensors'
+    save_file({'weight': torch.zeros(3)}, path)
+    return path
+
+
+def fill_disk(folder, model):
+    recorder = subprocess.Popen(
+        [sys.executable, '-m', 'svp_ros.ros.recorder', folder / 'bag', '--duration', '1',
+         '/depth=sensor_msgs/msg/Image'],
+        env=ros_environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert recorder.stdout.readline().startswith('recording')
+    # The kernel refuses to let files grow beyond this, as it does on a full disk.
+    resource.prlimit(recorder.pid, resource.RLIMIT_FSIZE, (10, 10))
+    errors = recorder.communicate(timeout=60)[1]
+    return recorder.returncode, errors.strip()
+
+
+def interrupt_twice(folder, model):
+    return _signal_under_load(folder, model, signal.SIGINT, signal.SIGINT)
+
+
+def terminate(folder, model):
+    return _signal_under_load(folder, model, signal.SIGTERM)
+
+
+def _signal_under_load(folder, model, *numbers):
+    rig = Rig('-p', f'model:={model}', '-p', 'network_height:=64', '-p', 'network_width:=96',
+              log=folder / 'stderr')
+    try:
+        rig.wait_until_ready()
+        rig.listen('disparity')
+        rig.exchange([1])
+        driver, log_before = Driver(rig, model), len(rig.log.read_text())
+        for number in numbers:
+            for _ in range(5):
+                driver.send()
+            rig.process.send_signal(number)
+        code = rig.process.wait(60)
+    finally:
+        rig.close()
+    return code, rig.log.read_text()[log_before:]
+
+
+ENDS = [
+    Ending('the model does not exist', start_with(lambda folder, model: 'no_such_model'), 1,
+           'stereo_node: no model "no_such_model": it is no file, and the shipped models are …'),
+    Ending('the model is a folder', start_with(lambda folder, model: folder), 1,
+           'stereo_node: no model "…": it is no file, and the shipped models are …'),
+    Ending('the model file is cut off', start_with(cut_off), 1,
+           'stereo_node: … is not a readable .safetensors file: …'),
+    Ending('the model file is a pickle', start_with(pickled), 1,
+           'stereo_node: … is not a readable .safetensors file: …'),
+    Ending('the model file comes from another program', start_with(foreign), 1,
+           'stereo_node: … was not written by svp_ros: its metadata lacks "format: svp_ros 1"'),
+    Ending('the disk is full while recording', fill_disk, 1,
+           'recorder: cannot write …: … File too large; the recording is incomplete'),
+    Ending('SIGINT twice under load', interrupt_twice, 0, ''),
+    Ending('SIGTERM under load', terminate, 0, ''),
+]
+
+PAGE = """# Faults and what the node does about them
+
+Each row is provoked by [test/test_faults.py](../test/test_faults.py) with a camera driver and the
+node in two processes over DDS, {count} of them. Afterwards the next good pair is always answered.
+`…` stands for what varies; texts are those of `/diagnostics` (status in brackets) or of the log.
+This page is written by `python test/faults.py > docs/reliability.md`; a test compares it with what
+is provoked and said.
+
+{tables}
+## What ends a process
+
+| | exit code | what it says |
+|---|---|---|
+{endings}
+"""
+
+
+def render():
+    """The page docs/reliability.md."""
+    tables = ''
+    for title, faults in FAULTS.items():
+        tables += f'## {title}\n\n| fault | published | level | what the node says |\n'
+        tables += '|---|---|---|---|\n'
+        for fault in faults:
+            tables += (f'| {fault.name} | {fault.published} | {fault.level} | '
+                       f'{fault.says.strip()} ({fault.where}) |\n')
+        tables += '\n'
+    endings = '\n'.join(f'| {end.name} | {end.code} | {end.says or "nothing more"} |'
+                        for end in ENDS)
+    return PAGE.format(count=sum(map(len, FAULTS.values())) + len(ENDS), tables=tables[:-1],
+                       endings=endings)
+
+
+if __name__ == '__main__':
+    print(render(), end='')

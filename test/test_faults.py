@@ -1,0 +1,104 @@
+"""Faults provoked over the real middleware, one node for most of them; see faults.py."""
+
+from pathlib import Path
+import re
+import shutil
+import signal
+import time
+
+from diagnostic_msgs.msg import DiagnosticStatus
+from faults import Driver, ENDS, FAULTS, render, to_stamp
+import pytest
+from stereo_rig import Rig
+
+HERE = Path(__file__).parent
+ALL = [fault for faults in FAULTS.values() for fault in faults]
+LEVELS = {DiagnosticStatus.OK: 'OK', DiagnosticStatus.WARN: 'WARN',
+          DiagnosticStatus.ERROR: 'ERROR'}
+
+
+@pytest.fixture(scope='module')
+def driver(tiny_model, tmp_path_factory):
+    folder = tmp_path_factory.mktemp('faults')
+    model = Path(shutil.copy(tiny_model, folder))
+    rig = Rig('-p', f'model:={model}', '-p', 'network_height:=64', '-p', 'network_width:=96',
+              log=folder / 'stderr', program=[HERE / 'faulty_node.py'])
+    try:
+        rig.wait_until_ready()
+        rig.listen('disparity')
+        yield Driver(rig, model)
+    finally:
+        rig.close()
+
+
+@pytest.fixture
+def signal_handlers():
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+def matches(text, said):
+    return re.fullmatch(re.escape(text).replace('…', '.+?'), said, re.DOTALL)
+
+
+def heard(driver, fault, log_before):
+    """Level and text of what the node says now where the fault expects it."""
+    if fault.where == 'log':
+        start = driver.rig.log.read_text()[log_before:]
+        return fault.level, start[start.find('callback failed'):].strip()
+    if not driver.rig.diagnostics:
+        return '', ''
+    level, text, _ = driver.rig.read_diagnostic(fault.where)
+    return LEVELS[level], text.replace(f'/{driver.rig.namespace}', '')
+
+
+@pytest.mark.parametrize('fault', ALL, ids=lambda fault: fault.name.replace(' ', '_'))
+def test_a_fault_is_named_and_the_next_good_pair_is_answered(driver, fault):
+    rig, answers = driver.rig, driver.rig.received['disparity']
+    answer_good_pair(driver)
+    log_before, reports = len(rig.log.read_text()), set()
+    driver.round = 0
+    fault.begin(driver)
+    answers.clear()
+    rig.diagnostics = {}
+    deadline = time.monotonic() + 40
+    while True:
+        fault.provoke(driver)
+        rig.spin_for(0.1)
+        level, text = heard(driver, fault, log_before)
+        reports.add((level, text))
+        if level == fault.level and matches(fault.says, text) and (
+                not fault.answered or answers and fault.check(answers[-1])):
+            break
+        assert time.monotonic() < deadline, f'{len(answers)} answers, said {reports}'
+    if not fault.answered:
+        answers.clear()
+        for _ in range(3):
+            fault.provoke(driver)
+            rig.spin_for(0.02)
+    fault.undo(driver)
+    answer_good_pair(driver)
+    stamps = [(message.header.stamp.sec, message.header.stamp.nanosec) for message in answers]
+    assert len(set(stamps)) == len(stamps), 'a pair was answered twice'
+    assert fault.answered or len(stamps) == 1
+
+
+def answer_good_pair(driver):
+    driver.send()
+    stamp = to_stamp(driver.last)
+    assert driver.rig.spin_until(
+        lambda: stamp in [message.header.stamp for message in driver.rig.received['disparity']])
+
+
+@pytest.mark.parametrize('ending', ENDS, ids=lambda ending: ending.name.replace(' ', '_'))
+def test_a_process_that_ends_says_why(ending, tmp_path, tiny_model, signal_handlers):
+    code, text = ending.run(tmp_path, tiny_model)
+    assert code == ending.code and matches(ending.says, text), text
+
+
+def test_the_table_in_the_documentation_is_up_to_date():
+    assert (HERE.parent / 'docs/reliability.md').read_text() == render(), (
+        'run: python test/faults.py > docs/reliability.md')
+    assert len(ALL) + len(ENDS) >= 30
