@@ -15,8 +15,7 @@ from svp_ros.benchmark.report import compare, to_markdown
 from svp_ros.data.formats import write_image, write_pfm
 
 
-def test_contenders_run_in_turn_and_slow_ones_less_often(monkeypatch):
-    monkeypatch.setattr(timing, 'SLOW_S', 0.02)
+def test_contenders_run_in_turn_and_slow_ones_less_often():
     order = []
     times = timing.interleave({'a': lambda: order.append('a'), 'b': lambda: order.append('b'),
                                'slow': lambda: time.sleep(0.03)}, rounds=8)

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import torch
 
-SLOW_S = 1.0  # contenders beyond that run in every fourth round only
+SLOW = 8  # times the median contender; those beyond run in every fourth round only
 
 
 def interleave(contenders: Mapping[str, Callable[[], object]],
@@ -23,7 +23,9 @@ def interleave(contenders: Mapping[str, Callable[[], object]],
         Milliseconds of each run by name.
     """
     times = {name: [] for name in contenders}
-    slow = {name for name, run in contenders.items() if _time(run) > SLOW_S}
+    first = {name: _time(run) for name, run in contenders.items()}
+    slow = {name for name, value in first.items()
+            if value > SLOW * np.median(list(first.values()))}
     for index in range(rounds):
         for name, run in contenders.items():
             if name not in slow or index % 4 == 0:
