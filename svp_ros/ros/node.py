@@ -219,8 +219,8 @@ def main(args=None) -> int:
         signal.signal(number, lambda *_: stop.set())
     try:
         rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
-    except RuntimeError as error:  # what rcl raises for arguments and parameter files
-        print(f'stereo_node: cannot use the ROS arguments: {error}', file=sys.stderr)
+    except RuntimeError as error:  # rcl, for arguments, files and security
+        print(f'stereo_node: ROS does not start: {error}', file=sys.stderr)
         return 1
     try:
         node = StereoNode()
