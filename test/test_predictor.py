@@ -99,7 +99,7 @@ def test_devices(tiny_model):
     if not torch.cuda.is_available():
         with pytest.raises(ValueError, match='torch sees no CUDA GPU'):
             choose_device('cuda')
-    with pytest.raises(ValueError, match='engine must be auto, torch, onnx, openvino, got "magic"'):
+    with pytest.raises(ValueError, match='engine must be auto, torch, .*, got "magic"'):
         StereoPredictor.load(tiny_model, engine='magic')
     with pytest.raises(ValueError, match='network_size must be at least 64x64, got 32x640'):
         StereoPredictor.load(tiny_model, network_size=(32, 640))

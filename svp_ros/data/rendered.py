@@ -14,7 +14,7 @@ from svp_ros.data.world import World, WorldConfig
 
 DISPARITY_STEPS_PER_PIXEL = 128  # of stored disparities
 PAIRS_PER_RENDER = 4
-RENDERING = 1  # raise it when the world changes, so that no stored pair of the old one is used
+RENDERING = 2  # raise it when the world changes, so that no stored pair of the old one is used
 IMAGES = ('left', 'right')
 DISPARITIES = ('disparity', 'disparity_right')
 

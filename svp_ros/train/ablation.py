@@ -1,4 +1,4 @@
-"""What each group of the world brings: `python -m svp_ros.data.world.ablation --help`.
+"""What each group of the world brings: `python -m svp_ros.train.ablation --help`.
 
 Trains one network on the whole world and one for every group that is left out, all with the same
 steps, and scores them on labelled pairs of real cameras. A run that was stopped continues.
@@ -120,7 +120,8 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
                         help='labelled scenes, see `svp evaluate disparity`')
     parser.add_argument('--out', type=Path, required=True, help='folder of the runs')
     parser.add_argument('--json', type=Path, default=Path('docs/results/world_ablation.json'))
-    parser.add_argument('--config', type=Path, default=Path('config/train/disparity.yaml'))
+    parser.add_argument('--config', type=Path,
+                        default=Path('config/train/disparity_nano_cpu.yaml'))
     parser.add_argument('--steps', type=int, default=2000, help='of every training')
     parser.add_argument('--seeds', type=int, default=1, help='trainings per group')
     parser.add_argument('--groups', nargs='+', default=GROUPS, metavar='GROUP',
@@ -147,7 +148,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
                          for run, folder in folders.items()})
     args.json.parent.mkdir(parents=True, exist_ok=True)
     args.json.write_text(json.dumps({
-        'command': ' '.join(['python -m svp_ros.data.world.ablation', *(argv or sys.argv[1:])]),
+        'command': ' '.join(['python -m svp_ros.train.ablation', *(argv or sys.argv[1:])]),
         'commit': find_commit(), 'device': describe_device(args.device), 'size': config.size,
         'steps': args.steps, 'batch': config.stream.batch, 'scenes': len(scenes),
         'settings': {group: {'world': WORLD_GROUPS.get(group, {}),

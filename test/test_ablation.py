@@ -8,7 +8,7 @@ import yaml
 from svp_ros.config import load_config
 from svp_ros.data.render import render_scenes, write_folder
 from svp_ros.data.world import World, WorldConfig
-from svp_ros.data.world.ablation import GROUPS, leave_out, main, plan, summarise, WHOLE
+from svp_ros.train.ablation import GROUPS, leave_out, main, plan, summarise, WHOLE
 from svp_ros.train.disparity import DisparityTraining
 
 
