@@ -66,7 +66,13 @@ def make_frame(header: Any, pair: Any, result: Any, settings: Any) -> Frame:
         pair: what was predicted: left, camera and inside, as in RectifiedPair.
         result: what StereoPredictor.predict returned for it.
         settings: Limits, or anything with its attributes, such as NodeSettings.
+
+    Raises:
+        ValueError: If the network returned NaN or infinity.
     """
+    if not np.isfinite(result.disparity_filled.sum() + result.confidence.sum()):
+        raise ValueError('the network returned NaN or infinity; take a higher precision or '
+                         'another model')
     camera = pair.camera
     power = camera.fx * camera.baseline
     low = np.float32(power / settings.max_depth)

@@ -10,6 +10,8 @@ from std_msgs.msg import Header
 from stereo_msgs.msg import DisparityImage
 from visualization_msgs.msg import Marker
 
+from svp_ros.frame import make_frame as frame_of
+from svp_ros.frame import same_channels
 from svp_ros.geometry import project, StereoCamera
 from svp_ros.image_messages import decode_disparity, ENCODINGS
 from svp_ros.rig import RectifiedPair
@@ -21,7 +23,6 @@ from svp_ros.ros.conversions import (
     color_disparity,
     disparity_message,
     image_to_array,
-    same_channels,
 )
 from svp_ros.ros.parameters import NodeSettings
 
@@ -250,7 +251,7 @@ def make_frame(disparity, confidence=None, inside=None, **settings):
     confidence = np.ones_like(disparity) if confidence is None else confidence
     pair = RectifiedPair(RGB, RGB, CAMERA, inside)
     result = SimpleNamespace(disparity=disparity, confidence=confidence, boxes=None)
-    return outputs.make_frame(HEADER, pair, result, NodeSettings(**settings))
+    return frame_of(HEADER, pair, result, NodeSettings(**settings))
 
 
 def test_frame_depth_respects_the_principal_point_offset():

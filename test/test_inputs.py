@@ -12,10 +12,11 @@ from skimage.data import stereo_motorcycle
 from std_msgs.msg import Header
 from stereo_rig import FRAME, random_pair, Rig
 
+from svp_ros.frame import same_channels
 from svp_ros.geometry import StereoCamera
 from svp_ros.image_messages import decode_disparity
 from svp_ros.predictor import StereoPredictor
-from svp_ros.ros.conversions import array_to_image, image_to_array, same_channels
+from svp_ros.ros.conversions import array_to_image, image_to_array
 
 STAMPS = count(1)
 CAMERA = StereoCamera(fx=497.0, fy=497.0, cx=155.0, cy=127.0, baseline=0.193, width=370,

@@ -40,14 +40,6 @@ def image_to_array(message: Union[Image, CompressedImage]) -> np.ndarray:
         raise ValueError(f'cv_bridge cannot convert "{message.encoding}": {error}') from error
 
 
-def same_channels(left: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Make both images grey if one is; grey against colour matches worse."""
-    if left.ndim == right.ndim:
-        return left, right
-    return tuple(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) if image.ndim == 3 else image
-                 for image in (left, right))
-
-
 def array_to_image(pixels: np.ndarray, encoding: str, header) -> Image:
     """Pack an array as an Image in the byte order of this machine."""
     message = Image(header=header, height=pixels.shape[0], width=pixels.shape[1],

@@ -24,11 +24,12 @@ from std_msgs.msg import Float32
 from std_srvs.srv import SetBool
 import torch
 
+from svp_ros.frame import make_frame, same_channels
 from svp_ros.predictor import StereoPredictor
 from svp_ros.rig import StereoRig
 from svp_ros.ros import box_messages, diagnostics, parameters
-from svp_ros.ros.conversions import image_to_array, nanoseconds, same_channels
-from svp_ros.ros.outputs import make_frame, Outputs
+from svp_ros.ros.conversions import image_to_array, nanoseconds
+from svp_ros.ros.outputs import Outputs
 from svp_ros.ros.pacer import Pacer
 from svp_ros.ros.pair_check import PairCheck
 from svp_ros.ros.sync import PairSynchronizer
