@@ -250,7 +250,8 @@ def test_camera_info_says_rectified_left_camera():
 def make_frame(disparity, confidence=None, inside=None, **settings):
     confidence = np.ones_like(disparity) if confidence is None else confidence
     pair = RectifiedPair(RGB, RGB, CAMERA, inside)
-    result = SimpleNamespace(disparity=disparity, confidence=confidence, boxes=None)
+    result = SimpleNamespace(disparity=disparity, disparity_filled=np.nan_to_num(disparity),
+                             confidence=confidence, boxes=None)
     return frame_of(HEADER, pair, result, NodeSettings(**settings))
 
 
