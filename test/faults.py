@@ -4,90 +4,16 @@
 """
 
 from collections.abc import Callable
-from contextlib import redirect_stderr
 from dataclasses import dataclass
-from io import StringIO
 import math
-import resource
-import signal
 import struct
-import subprocess
-import sys
 
-from builtin_interfaces.msg import Time
+from endings import ENDS
+from fault_driver import Driver, S, SIDES
 import faulty_node
 import numpy as np
 from rclpy.serialization import serialize_message
-from rosgraph_msgs.msg import Clock
-from safetensors.torch import save_file
-from sensor_msgs.msg import CameraInfo, Image
-from std_msgs.msg import Header
-from stereo_rig import FRAME, random_pair, Rig
-import torch
-
-from svp_ros.processes import ros_environment
-from svp_ros.ros.conversions import array_to_image
-from svp_ros.ros.node import main
-
-SIDES = ('left', 'right')
-S = 1_000_000_000
-
-
-class Driver:
-    """A camera driver that does what faults ask for."""
-
-    def __init__(self, rig, model):
-        self.rig, self.model = rig, model
-        self.last = 100_000 * S  # stamp, nanoseconds
-        self.round = 0
-        self.clock = None
-
-    def send(self, edit_image=lambda side, message: None, edit_info=lambda side, message: None,
-             stamp=None, offset=0, sides=SIDES, infos=SIDES, pair=None, encoding='rgb8'):
-        """Publish camera_info and images of one pair, after edit_*(side, message) changed them.
-
-        Its stamp, nanoseconds, is the next one unless given; right ones are `offset` later.
-        """
-        if stamp is None:
-            self.last = stamp = self.last + S // 10
-        pair = random_pair(stamp // (S // 10) % 1000) if pair is None else pair
-        c = self.rig.camera
-        for side, cx, tx, pixels in zip(SIDES, (c.cx, c.cx_right), (0.0, -c.fx * c.baseline),
-                                        pair):
-            header = Header(frame_id=FRAME, stamp=to_stamp(stamp + offset * (side == 'right')))
-            info = CameraInfo(
-                header=header, width=c.width, height=c.height, r=np.eye(3).ravel(),
-                k=[c.fx, 0.0, cx, 0.0, c.fy, c.cy, 0.0, 0.0, 1.0],
-                p=[c.fx, 0.0, cx, tx, 0.0, c.fy, c.cy, 0.0, 0.0, 0.0, 1.0, 0.0])
-            if side in infos:
-                edit_info(side, info)
-                self.rig.infos[side].publish(info)
-            if side in sides:
-                image = array_to_image(pixels, encoding, header)
-                edited = edit_image(side, image)
-                self.rig.images[side].publish(image if edited is None else edited)
-
-    def publish_clock(self, seconds):
-        self.clock.publish(Clock(clock=to_stamp(seconds * S)))
-
-    def simulate_time(self):
-        self.clock = self.rig.node.create_publisher(Clock, '/clock', 5)
-        assert self.rig.set_parameter('use_sim_time', True).successful
-
-    def end_simulation(self):
-        self.rig.node.destroy_publisher(self.clock)
-        assert self.rig.set_parameter('use_sim_time', False).successful
-
-    def remove_right(self):
-        self.rig.node.destroy_publisher(self.rig.images['right'])
-
-    def restore_right(self):
-        self.rig.images['right'] = self.rig.node.create_publisher(Image, 'right/image_rect', 20)
-        assert self.rig.spin_until(self.rig.images['right'].get_subscription_count)
-
-
-def to_stamp(nanoseconds):
-    return Time(sec=nanoseconds // S, nanosec=nanoseconds % S)
+from stereo_rig import random_pair
 
 
 @dataclass(frozen=True)
@@ -160,13 +86,13 @@ def info_fault(name, edit, says):
 
 
 def network_fault(name, failure, says, where='images', level='ERROR', answered=False,
-                  published='nothing for these pairs'):
+                  published='nothing for these pairs', check=lambda message: True):
     def provoke(driver):
         left, right = random_pair()
         left[0, 0] = 1, 2, failure
         driver.send(pair=(left, right))
 
-    return Fault(name, provoke, published, says, where, level, answered)
+    return Fault(name, provoke, published, says, where, level, answered, check)
 
 
 def hang(driver):
@@ -273,7 +199,8 @@ FAULTS = {
             pair=(np.zeros((1, 1, 3), np.uint8),) * 2), 'every pair, all pixels invalid',
             'images are 1x1 but camera_info says 104x72; intrinsics are scaled by the ratio, '
             'which is wrong if the images were cropped: publish a matching camera_info',
-            'calibration', check=lambda message: message.image.width == 1),
+            'calibration',
+            check=lambda message: message.image.width == 1 and not message.valid_window.width),
         Fault('black images', lambda driver: driver.send(
             pair=(np.zeros((72, 104, 3), np.uint8),) * 2), 'every pair', 'calibrated',
             'calibration', 'OK'),
@@ -381,8 +308,9 @@ FAULTS = {
         network_fault('network finds nothing', faulty_node.NOTHING_VALID,
                       'less than 1% of the pixels of the last frame are valid; check lenses and '
                       'light, the calibration, and min_depth, max_depth and confidence_threshold',
-                      'network', 'WARN', True, 'every pair, all pixels invalid'),
-        Fault('network hangs for 6 s', hang, 'the pair, late',
+                      'network', 'WARN', True, 'every pair, all pixels invalid',
+                      lambda message: not message.valid_window.width),
+        Fault('network hangs for seconds', hang, 'the pair, late',
               'one pair has been in work for … s: cpu hangs or is overloaded; look for other '
               'programs on it, restart the node', 'network', 'ERROR'),
         Fault('bug in a callback', raise_in_callback, 'every pair, with the last camera_info',
@@ -395,120 +323,31 @@ FAULTS = {
 }
 
 
-@dataclass(frozen=True)
-class Ending:
-    """What ends a process, with its exit code and all that it prints as its last words.
-
-    Args:
-        name: what happens.
-        run: lets it happen; called with an empty folder and the path of a model, returns the exit
-            code and what was said.
-        code: exit code.
-        says: the whole text, with … for what varies.
-    """
-
-    name: str
-    run: Callable
-    code: int
-    says: str
-
-
-def start_with(make_model):
-    """A run of the node with what make_model(folder, model) returns as its parameter model."""
-    def run(folder, model):
-        with redirect_stderr(StringIO()) as output:
-            code = main(['--ros-args', '-p', f'model:={make_model(folder, model)}'])
-        return code, output.getvalue().strip()
-    return run
-
-
-def cut_off(folder, model):
-    path = folder / 'model.safetensors'
-    path.write_bytes(model.read_bytes()[:-1000])
-    return path
-
-
-def pickled(folder, model):
-    path = folder / 'model.safetensors'
-    torch.save({'weight': torch.zeros(3)}, path)
-    return path
-
-
-def foreign(folder, model):
-    path = folder / 'model.safetensors'
-    save_file({'weight': torch.zeros(3)}, path)
-    return path
-
-
-def fill_disk(folder, model):
-    recorder = subprocess.Popen(
-        [sys.executable, '-m', 'svp_ros.ros.recorder', folder / 'bag', '--duration', '1',
-         '/depth=sensor_msgs/msg/Image'],
-        env=ros_environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert recorder.stdout.readline().startswith('recording')
-    # The kernel refuses to let files grow beyond this, as it does on a full disk.
-    resource.prlimit(recorder.pid, resource.RLIMIT_FSIZE, (10, 10))
-    errors = recorder.communicate(timeout=60)[1]
-    return recorder.returncode, errors.strip()
-
-
-def interrupt_twice(folder, model):
-    return _signal_under_load(folder, model, signal.SIGINT, signal.SIGINT)
-
-
-def terminate(folder, model):
-    return _signal_under_load(folder, model, signal.SIGTERM)
-
-
-def _signal_under_load(folder, model, *numbers):
-    rig = Rig('-p', f'model:={model}', '-p', 'network_height:=64', '-p', 'network_width:=96',
-              log=folder / 'stderr')
-    try:
-        rig.wait_until_ready()
-        rig.listen('disparity')
-        rig.exchange([1])
-        driver, log_before = Driver(rig, model), len(rig.log.read_text())
-        for number in numbers:
-            for _ in range(5):
-                driver.send()
-            rig.process.send_signal(number)
-        code = rig.process.wait(60)
-    finally:
-        rig.close()
-    return code, rig.log.read_text()[log_before:]
-
-
-ENDS = [
-    Ending('the model does not exist', start_with(lambda folder, model: 'no_such_model'), 1,
-           'stereo_node: no model "no_such_model": it is no file, and the shipped models are …'),
-    Ending('the model is a folder', start_with(lambda folder, model: folder), 1,
-           'stereo_node: no model "…": it is no file, and the shipped models are …'),
-    Ending('the model file is cut off', start_with(cut_off), 1,
-           'stereo_node: … is not a readable .safetensors file: …'),
-    Ending('the model file is a pickle', start_with(pickled), 1,
-           'stereo_node: … is not a readable .safetensors file: …'),
-    Ending('the model file comes from another program', start_with(foreign), 1,
-           'stereo_node: … was not written by svp_ros: its metadata lacks "format: svp_ros 1"'),
-    Ending('the disk is full while recording', fill_disk, 1,
-           'recorder: cannot write …: … File too large; the recording is incomplete'),
-    Ending('SIGINT twice under load', interrupt_twice, 0, ''),
-    Ending('SIGTERM under load', terminate, 0, ''),
-]
-
 PAGE = """# Faults and what the node does about them
 
 Each row is provoked by [test/test_faults.py](../test/test_faults.py) with a camera driver and the
 node in two processes over DDS, {count} of them. Afterwards the next good pair is always answered.
-`…` stands for what varies; texts are those of `/diagnostics` (status in brackets) or of the log.
-This page is written by `python test/faults.py > docs/reliability.md`; a test compares it with what
-is provoked and said.
+Failures of the network, of memory and the bugs are simulated, the others are real. `…` stands
+for what varies; texts are those of `/diagnostics` (status in brackets) or of the log. This page is
+written by `python test/faults.py > docs/reliability.md`; a test compares it with what is provoked
+and said.
 
 {tables}
-## What ends a process
+## What ends a process, and what does not let it start
 
 | | exit code | what it says |
 |---|---|---|
 {endings}
+
+## For hours
+
+    python -m svp_ros.ros.soak --minutes 60 --rate 30 --out soak.json
+
+plays a photographed pair to the node faster than it manages. The JSON has the growth of its memory
+(over the run and per hour), the latency of parameter calls and those that were lost, the age of
+the results at their arrival, what was dropped, errors in its log, the machine and the commit. The
+exit code is 1 if memory grew by more than 1 %, a call was lost, results got older, or the log has
+an error. [test/test_soak.py](../test/test_soak.py) runs it for some seconds.
 """
 
 

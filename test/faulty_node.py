@@ -16,7 +16,7 @@ from svp_ros.rig import StereoRig
 from svp_ros.ros import node
 
 OUT_OF_MEMORY, DIVISION, HOST_MEMORY, NOT_A_NUMBER, NOTHING_VALID, HANG = range(1, 7)
-HANG_S = 6.0
+HANG_S = 7.0
 
 
 def predict(self, left, right, camera=None, predict=StereoPredictor.predict):

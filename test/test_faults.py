@@ -7,7 +7,9 @@ import signal
 import time
 
 from diagnostic_msgs.msg import DiagnosticStatus
-from faults import Driver, ENDS, FAULTS, render, to_stamp
+from endings import ENDS
+from fault_driver import Driver, to_stamp
+from faults import FAULTS, render
 import pytest
 from stereo_rig import Rig
 
