@@ -33,7 +33,7 @@ START_S = 300.0  # a cold disk reads the libraries slowly
 ANSWER_S = 5.0  # a service call that takes longer is lost
 PERIOD_S = 1.0
 WARM_UP = 0.1  # share of the time that memory needs to settle
-MAX_SAMPLES = 200  # kept in the JSON
+MAX_SAMPLES = 60  # kept in the JSON
 COUNTS = ('left', 'right', 'paired', 'processed', 'replaced', 'dropped', 'unpaired left',
           'unpaired right', 'late')
 
@@ -58,6 +58,7 @@ class Monitor:
         self.samples: list[Sample] = []
         self.counts: dict[str, int] = {}
         self._pid = pid
+        self._start = 0.0
 
     def __enter__(self) -> 'Monitor':
         rclpy.init(args=[])
@@ -66,7 +67,6 @@ class Monitor:
         self._executor.add_node(self._node)
         self._node.create_subscription(DiagnosticArray, '/diagnostics', self._on_diagnostics, 5)
         self._client = self._node.create_client(GetParameters, '/stereo_node/get_parameters')
-        self._start = time.monotonic()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -82,6 +82,7 @@ class Monitor:
             self._executor.spin_once(timeout_sec=0.1)
         answer_ms = 1e3 * (time.monotonic() - begun) if future.done() else None
         self._client.remove_pending_request(future)
+        self._start = self._start if self.samples else begun
         self.samples.append(Sample(begun - self._start, read_rss(self._pid), answer_ms))
         self.wait(begun + PERIOD_S)
 
@@ -191,7 +192,6 @@ def soak(arguments: argparse.Namespace, folder: Path) -> dict:
                 monitor.wait(time.monotonic() + 0.2)
                 node.check()
                 load.check()
-            monitor.samples.clear()
             end = time.monotonic() + seconds
             while time.monotonic() < end:
                 monitor.sample()
@@ -207,7 +207,8 @@ def soak(arguments: argparse.Namespace, folder: Path) -> dict:
                   'answered_per_second': len(played['received']) / seconds, **monitor.counts},
         'rss_mb': summarise_memory(monitor.samples), 'age_ms': summarise_ages(played['received']),
         'parameter_ms': summarise_calls(monitor.samples), 'exceptions': len(errors),
-        'samples': [asdict(sample) for sample in monitor.samples[::step]]}
+        'samples': [{name: value and round(value, 2) for name, value in asdict(sample).items()}
+                    for sample in monitor.samples[::step]]}
 
 
 def main(argv: Optional[list[str]] = None) -> int:
