@@ -232,7 +232,7 @@ def main(args=None) -> int:
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     try:
-        while not stop.is_set():
+        while not stop.is_set() and rclpy.ok():
             try:
                 executor.spin_once(timeout_sec=0.1)
             except Exception:  # one failing callback must not end the node, nor pass in silence
