@@ -59,3 +59,26 @@ def test_accuracy_is_what_was_measured(model):
     for name, method in ((model, 'model'), ('OpenCV SGBM', 'sgbm')):
         mean = report['mean'][method]
         assert rows[name][:3] == [f'{mean[key]:.2f}' for key in ('epe', 'bad_3', 'd1')]
+
+
+def test_pretraining_is_worth_what_was_measured():
+    proof = json.loads((ROOT / 'docs/results/pretrain_proof.json').read_text())
+    rows = table_rows('### What it is worth')
+    for budget, gain in proof['gain'].items():
+        means = []
+        for start in ('stereo', 'left_only', 'none'):
+            runs = [run for run in proof['finetuning']
+                    if (run['start'], run['budget']) == (start, int(budget))]
+            epe, bad_3 = (sum(run[name] for run in runs) / len(runs) for name in ('epe', 'bad_3'))
+            means.append(f'{epe:.2f} px, {bad_3:.1f} %')
+        gains = [f'{100 * gain[f"epe_of_stereo_against_{other}"]:.0f} %, '
+                 f'{100 * gain[f"bad_3_of_stereo_against_{other}"]:.0f} %'
+                 for other in ('none', 'left_only')]
+        assert rows[budget] == [*means, *gains]
+    assert rows['24 labelled scenes of real cameras'] == [
+        f'{proof["depth"]["real_labelled"][what]["epe"]:.2f} px, '
+        f'{proof["depth"]["real_labelled"][what]["bad_3"]:.1f} %'
+        for what in ('constant', 'untrained', 'world_stereo', 'real_stereo')]
+    ratios = re.findall(r'\| (world|recordings) \| .* \| (0\.\d\d) \| \d', README)
+    assert ratios == [('recordings' if source == 'real' else source, f'{ratio["colours"]:.2f}')
+                      for source, sets in proof['ratio'].items() for ratio in sets.values()]
