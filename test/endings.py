@@ -112,6 +112,9 @@ ENDS = [
            'stereo_node: … is not a readable .safetensors file: …'),
     Ending('the model file comes from another program', start_with(foreign), 1,
            'stereo_node: … was not written by svp_ros: its metadata lacks "format: svp_ros 1"'),
+    Ending('the model is pre-trained only', start_with(lambda folder, model: 'nano_pretrained'),
+           1, 'stereo_node: … is a pre-trained network, its confidence is untrained; fine-tune it '
+           'first: svp finetune disparity with "start" in its config'),
     Ending('the disk is full while recording', fill_disk, 1,
            'recorder: cannot write …: … File too large; the recording is incomplete'),
     Ending('SIGINT twice under load', interrupt_twice, 0, ''),

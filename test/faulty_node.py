@@ -1,7 +1,8 @@
 """stereo_node with a network and a callback that fail on purpose, where a message asks for it.
 
 The first pixel of the left image, (1, 2, n), asks for failure n of the network; the frame_id
-"raise" in a camera_info lets the callback fail. Diagnostics come four times a second.
+"raise" in a camera_info lets the callback fail. Diagnostics come four times a second and
+call a pair stuck after 2 s.
 """
 
 from dataclasses import replace
@@ -13,10 +14,10 @@ import torch
 
 from svp_ros.predictor import StereoPredictor
 from svp_ros.rig import StereoRig
-from svp_ros.ros import node
+from svp_ros.ros import diagnostics, node
 
 OUT_OF_MEMORY, DIVISION, HOST_MEMORY, NOT_A_NUMBER, NOTHING_VALID, HANG = range(1, 7)
-HANG_S = 7.0
+HANG_S = 4.0
 
 
 def predict(self, left, right, camera=None, predict=StereoPredictor.predict):
@@ -44,6 +45,6 @@ def update(self, side, info, update=StereoRig.update):
 
 
 if __name__ == '__main__':
-    node.DIAGNOSTICS_PERIOD_S = 0.25
+    node.DIAGNOSTICS_PERIOD_S, diagnostics.STUCK_S = 0.25, 2.0
     StereoPredictor.predict, StereoRig.update = predict, update
     sys.exit(node.main())
