@@ -51,6 +51,8 @@ PARAMETERS = [
     # parameters of the node that are arguments too: name, type, choices, description
     ('model', str, None, 'name in models/ or path of a checkpoint'),
     ('device', str, None, 'auto, cpu, cuda or cuda:N'),
+    ('engine', str, ['', 'torch', 'onnx', 'openvino', 'auto'], 'what runs the network'),
+    ('precision', str, ['', 'fp32', 'bf16', 'fp16', 'int8'], 'of the network'),
     ('rectify', str, ['', 'auto', 'on', 'off'], 'rectify raw images in the node'),
     ('image_transport', str, ['', 'raw', 'compressed'],
      'raw images, or JPEG and PNG on <image topic>/compressed'),

@@ -114,7 +114,8 @@ class StereoPredictor:
         self._pair = PairBuffer(self.engine.device, self.network_size, padded)
         self.card = {
             'name': path.stem, 'sha256': sha256,
-            'parameters': sum(p.numel() for p in model.parameters()), **notes}
+            'parameters': sum(p.numel() for p in model.parameters()),
+            'engine': self.engine.name, 'precision': self.engine.precision, **notes}
 
     @classmethod
     def load(cls, model: Union[str, Path], device: str = 'auto',

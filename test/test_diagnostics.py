@@ -19,6 +19,8 @@ TOPICS = {'left/image_rect': '/cam/left', 'right/image_rect': '/cam/right',
           'left/camera_info': '/cam/left/info', 'right/camera_info': '/cam/right/info'}
 MS = 1_000_000
 
+CARD = {'name': 'tiny', 'sha256': 'abc', 'engine': 'torch', 'precision': 'fp32'}
+
 
 def image_message(sync, statistics=None, diagnosis=None, enabled=True):
     statistics = statistics or Statistics()
@@ -89,21 +91,22 @@ def test_a_dropped_frame_shows_its_reason_until_frames_are_good_again():
 
 
 def test_network_status_warns_above_the_limit():
-    statistics, card = Statistics(), {'name': 'tiny', 'sha256': 'abc'}
+    statistics = Statistics()
     disparity = np.array([[1.0, np.nan], [2.0, 3.0]])
     for total in (10.0, 12.0):
         statistics.count_frame({'total': total, 'inference': 8.0}, disparity,
                                np.full((2, 2), 0.25))
     report = statistics.report(PairSynchronizer())
-    status = network_status(report, card, 'cpu', 100.0)
+    status = network_status(report, CARD, 'cpu', 100.0)
     values = {item.key: item.value for item in status.values}
     assert status.level == OK and status.message == '11.0 ms per frame'
     assert (values['model'], values['sha256'], values['device']) == ('tiny', 'abc', 'cpu')
+    assert values['engine'] == 'torch fp32'
     assert float(values['valid pixels']) == 0.75 and float(values['mean confidence']) == 0.25
     assert float(values['inference p50 (ms)']) == 8.0 and float(values['memory (MB)']) > 1
-    status = network_status(report, card, 'cpu', 5.0)
+    status = network_status(report, CARD, 'cpu', 5.0)
     assert status.level == WARN and 'max_processing_time_ms (5)' in status.message
-    status = network_status(report, card, 'cuda:0', 100.0, working_s=12.0)
+    status = network_status(report, CARD, 'cuda:0', 100.0, working_s=12.0)
     assert status.level == ERROR and 'in work for 12 s: cuda:0 hangs' in status.message
 
 
@@ -112,8 +115,7 @@ def test_network_status_warns_when_hardly_a_pixel_is_valid():
     disparity = np.full((20, 20), np.nan)
     disparity[0, :3] = 5.0
     statistics.count_frame({'total': 10.0}, disparity, np.ones((20, 20)))
-    status = network_status(statistics.report(PairSynchronizer()), {'name': 't', 'sha256': 'a'},
-                            'cpu', 100.0)
+    status = network_status(statistics.report(PairSynchronizer()), CARD, 'cpu', 100.0)
     assert status.level == WARN and 'less than 1% of the pixels' in status.message
 
 

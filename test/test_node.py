@@ -163,6 +163,7 @@ def test_diagnostics_tell_model_rates_and_latencies(rig, tiny_model):
     level, _, values = rig.diagnostic('network')
     assert level == DiagnosticStatus.OK
     assert values['model'] == 'tiny' and len(values['sha256']) == 64 and values['device'] == 'cpu'
+    assert values['engine'] == 'torch fp32'
     assert 0 < float(values['inference p50 (ms)']) <= float(values['total p50 (ms)'])
     assert 0 < float(values['valid pixels']) <= 1 and 0 <= float(values['mean confidence']) <= 1
     _, _, values = rig.diagnostic('images')
@@ -249,6 +250,8 @@ def signal_handlers():
     (['-p', 'max_depth:=20'], 'max_depth'),
     (['-p', 'min_depth:=20.0', '-p', 'max_depth:=10.0'], 'min_depth must be below max_depth'),
     (['-p', 'device:=tpu'], 'device must be auto, cpu'),
+    (['-p', 'engine:=magic'], 'engine must be one of torch, onnx, openvino, auto, got "magic"'),
+    (['-p', 'precision:=int8'], 'engine torch has precision fp32, bf16 on the CPU, got int8'),
     (['--params-file', 'no_such_file.yaml'], 'no_such_file.yaml'),
     (['--no-such-option'], '--no-such-option')])
 def test_bad_arguments_are_refused_with_the_reason(arguments, message, tiny_model, capfd,
@@ -256,6 +259,24 @@ def test_bad_arguments_are_refused_with_the_reason(arguments, message, tiny_mode
     assert main(['--ros-args', '-p', f'model:={tiny_model}', *arguments]) == 1
     line = capfd.readouterr().err.strip().splitlines()[-1]
     assert line.startswith('stereo_node: ') and message in line
+
+
+def test_the_network_runs_in_the_engine_that_is_asked_for(tiny_model, tmp_path):
+    pytest.importorskip('openvino')
+    rig = Rig(*model_arguments(tiny_model), '-p', 'engine:=openvino', log=tmp_path / 'stderr')
+    try:
+        rig.wait_until_ready()
+        rig.listen('disparity')
+        rig.exchange([7])
+        assert rig.diagnostic('network')[2]['engine'] == 'openvino fp32'
+        disparity = decode_disparity(rig.received['disparity'][0])
+    finally:
+        rig.close()
+    predictor = StereoPredictor.load(tiny_model, device='cpu', network_size=(64, 96))
+    expected = predictor.predict(*random_pair(7)).disparity - np.float32(CAMERA.doffs)
+    known = np.isfinite(disparity) & np.isfinite(expected)
+    assert known.sum() > 100
+    np.testing.assert_allclose(disparity[known], expected[known], rtol=1e-2, atol=1e-2)
 
 
 def test_motorcycle_epe_over_dds(tmp_path):

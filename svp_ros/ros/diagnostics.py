@@ -164,6 +164,7 @@ def network_status(report: dict, card: dict, device: str, limit_ms: float,
         text = (f'95 % of the frames take up to {total[1]:.0f} ms, more than '
                 f'max_processing_time_ms ({limit_ms:.0f}); take a smaller model or size')
     values = {'model': card['name'], 'sha256': card['sha256'], 'device': device,
+              'engine': f'{card["engine"]} {card["precision"]}',
               'memory (MB)': f'{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f}'}
     for stage, (median, high) in report['latencies'].items():
         values[f'{stage} p50 (ms)'] = f'{median:.2f}'

@@ -57,7 +57,8 @@ class StereoNode(Node):
             torch.set_num_threads(settings.num_threads)
         self.predictor = StereoPredictor.load(
             settings.model, device=settings.device,
-            network_size=(settings.network_height, settings.network_width))
+            network_size=(settings.network_height, settings.network_width),
+            engine=settings.engine, precision=settings.precision)
         self._sync = PairSynchronizer(settings.tolerance, settings.queue_size)
         self._statistics = diagnostics.Statistics()
         self._outputs = Outputs(self)
@@ -86,7 +87,8 @@ class StereoNode(Node):
         self._worker.start()
         card = self.predictor.card
         self.get_logger().info(f'model {card["name"]} ({card["sha256"][:12]}) on '
-                               f'{self.predictor.device}, waiting for '
+                               f'{self.predictor.device}, {card["engine"]} {card["precision"]}, '
+                               'waiting for '
                                f'{", ".join(topics.values())}')
         if box_messages.Detection3DArray is None:
             self.get_logger().info('vision_msgs is not installed: no topic detections_3d')

@@ -35,6 +35,12 @@ class NodeSettings:
     model: str = _parameter('nano', 'name in models/ or path of a .safetensors checkpoint')
     device: str = _parameter('auto', 'where the network runs: cpu, cuda, cuda:N, or auto, which '
                              'takes CUDA when there is one')
+    engine: str = _parameter(
+        'torch', 'what runs the network; auto times those that are installed and takes the '
+        'fastest', choices=('torch', 'onnx', 'openvino', 'auto'))
+    precision: str = _parameter(
+        'fp32', 'of the network, where the engine has it; int8 needs openvino and minutes at the '
+        'first start', choices=('fp32', 'bf16', 'fp16', 'int8'))
     network_height: int = _parameter(480, 'height of the images the network sees, pixels; '
                                      'multiples of 32 waste nothing', 64, 4096)
     network_width: int = _parameter(640, 'width of the images the network sees, pixels; '
