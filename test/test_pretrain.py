@@ -490,7 +490,8 @@ def test_unusable_data_is_one_sentence(tmp_path, capsys):
     assert complaint('other', left='/cam0', right='/cam1') == (
         '/other has no topic /cam0; it has /left/thermal, /right/thermal')
     assert complaint('blind') == (
-        '/blind has no topic /left/camera_info; it has /left/image_raw, /right/image_raw')
+        '/blind has no calibration for /left/image_raw: no camera_info lies beside it; record '
+        'that topic too, or name it. CameraInfo topics: none')
     assert complaint('raw').startswith('/raw: left/camera_info: ')
     assert complaint('unequal').endswith('must be of one size, got 96x64 and 96x63; rectify the '
                                          'pair')
