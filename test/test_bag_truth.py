@@ -222,3 +222,5 @@ def test_clouds_of_doubles_and_big_endian_ones_are_read():
     cloud.is_bigendian, cloud.point_step, cloud.row_step = True, 24, 48
     cloud.data = np.frombuffer(struct.pack('>6d', *range(6)), np.uint8)
     np.testing.assert_array_equal(decode_cloud(cloud), [[0, 1, 2], [3, 4, 5]])
+    cloud.width, cloud.row_step, cloud.data = 0, 0, b''
+    assert decode_cloud(cloud).shape == (0, 3)

@@ -377,6 +377,16 @@ def test_incomplete_pairs_are_left_out_and_named(tmp_path, caplog):
     assert 'left out 1 of 2 pairs, which lack a file: 000000_10 has no image_3' in caplog.text
 
 
+@pytest.mark.parametrize('root', ['.', 'data', './data'])
+def test_relative_folders_are_read(root, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError, match='no labelled pair below|no folder'):
+        find_scenes(root)
+    (tmp_path / 'data').mkdir()
+    with pytest.raises(FileNotFoundError, match='it is empty'):
+        find_scenes(root)
+
+
 def test_unknown_and_empty_folders_are_explained(tmp_path):
     with pytest.raises(FileNotFoundError, match=r'it is empty; expected \[<set>/\].*, or a data '
                                                 'set as it is downloaded: kitti, sceneflow, '):

@@ -15,7 +15,7 @@ from svp_ros.cli import main as svp
 from svp_ros.data import bag_messages
 from svp_ros.data.bags import StereoBagWriter
 from svp_ros.data.rosbag2 import BagReader, BagWriter
-from svp_ros.eval.bag import main
+from svp_ros.eval.bag import _name_models, main
 from svp_ros.frame import Limits, make_frame
 from svp_ros.geometry import StereoCamera
 from svp_ros.image_messages import decode_disparity, decode_image
@@ -210,7 +210,7 @@ def test_bad_recordings_are_answered_with_one_sentence(tmp_path, bag, tiny_model
     (['--truth-topic', '/nothing'], 'no topic /nothing; it has /ground_truth'),
     (['--truth-topic', '/left/camera_info'], 'ground truth is a DisparityImage, a depth Image'),
     (['--model', 'x.safetensors'], 'no model "x.safetensors"'),
-    (['--compare', 'tiny'], '--model and --compare are both called tiny'),
+    (['--compare', 'tiny'], 'no model "tiny"'),
     (['--limit', '0'], '--limit must be positive'),
     (['--rate', '0'], '--rate must be positive'),
     (['--min-depth', '9', '--max-depth', '8'], 'min_depth must be positive and below max_depth'),
@@ -219,6 +219,15 @@ def test_bad_recordings_are_answered_with_one_sentence(tmp_path, bag, tiny_model
 def test_wrong_arguments_are_refused(tmp_path, bag, tiny_model, arguments, message):
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         main([str(bag), '--out', str(tmp_path), '--model', str(tiny_model), *SIZE, *arguments])
+
+
+def test_models_of_one_file_name_are_told_apart_by_their_folders(tmp_path, bag, tiny_model):
+    with pytest.raises(ValueError, match='--model and --compare are both called .*_tiny'):
+        main([str(bag), '--out', str(tmp_path), '--model', str(tiny_model), '--compare',
+              str(tiny_model), *SIZE])
+    models = ['runs/a/average.safetensors', 'runs/b/average.safetensors']
+    assert _name_models(models, None) == ['a_average', 'b_average']
+    assert _name_models(['nano', 'small'], None) == ['nano', 'small']
 
 
 def test_truth_of_other_stamps_is_an_error(tmp_path, bag, tiny_model):

@@ -212,7 +212,7 @@ def test_every_step_and_every_process_hides_anew(shared):
     config = PairStreamConfig(H, W, 2, (DataSource(str(shared / 'pairs')),), world=0.0)
 
     def masks(rank):
-        stream = MaskedStream(PairStream(config, 0, rank=rank), 0.5, 0.9)
+        stream = MaskedStream(PairStream(config, 0, rank=rank), (0.5, 0.9))
         return [stream[step]['patch_mask'] for step in (0, 1)]
 
     found = [*masks(0), *masks(1)]
@@ -291,7 +291,7 @@ def test_two_processes_step_along_the_mean_of_their_gradients(one_step, tmp_path
         model, _ = load_reconstruction(config.start)
         model.train()
         batch = MaskedStream(PairStream(config.stream, config.seed, rank=rank),
-                             config.least_mask_ratio, config.mask_ratio)[0]
+                             config.mask_ratios)[0]
         sum(losses(model, batch).values()).backward()
         gradients.append([p.grad for p in model.parameters()])
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.loop.learning_rate,
@@ -512,11 +512,18 @@ def test_weights_of_another_size_are_refused(pretrained, tmp_path, capsys):
     assert 'already holds a run; add --resume' in capsys.readouterr().err
 
 
+def test_mask_ratios_of_training():
+    assert PretrainConfig().mask_ratios == (0.4, 0.9)
+    assert PretrainConfig(mask_ratio=0.3).mask_ratios == (0.3, 0.3)
+    assert PretrainConfig(least_mask_ratio=0.9).mask_ratios == (0.9, 0.9)
+
+
 @pytest.mark.parametrize('change, message', [
     ({'mode': 'mono'}, 'mode must be stereo or left_only, got mono'),
     ({'mask_ratio': 1.0}, 'mask_ratio 1.0 hides 192 of the 192 patches of a 256x192 image; at '),
     ({'mask_ratio': 0.1, 'stream': {'height': 32, 'width': 32}},
      'mask_ratio 0.1 hides 0 of the 4 patches of a 32x32 image; at least one has to be hidden'),
+    ({'mask_ratio': 0.5, 'least_mask_ratio': 0.6}, 'least_mask_ratio 0.6 must not be above mask'),
     ({'colours': 0.0, 'structure': 0.0}, 'none negative, one positive; got 0.0 and 0.0'),
     ({'validation_pairs': 1}, 'validation_pairs must be at least 2, got 1'),
     ({'stream': {'dato': []}}, 'stream: unknown key "dato"; known keys are height, width, batch')])

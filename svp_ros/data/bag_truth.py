@@ -79,9 +79,10 @@ class BagTruth:
             return None
         message = self._bag.decode(nearest)
         if self.type == DISPARITY_IMAGE:
-            return self._from_disparity(message, pair.camera)
-        depth = self._depth(message, pair)
-        disparity = depth_to_disparity(depth, pair.camera).astype(np.float32)
+            disparity = self._from_disparity(message, pair.camera)
+        else:
+            depth = self._depth(message, pair)
+            disparity = depth_to_disparity(depth, pair.camera).astype(np.float32)
         return disparity if np.isfinite(disparity).any() else None
 
     def _from_disparity(self, message: Any, camera: StereoCamera) -> np.ndarray:
@@ -169,6 +170,8 @@ def decode_cloud(message: Any) -> np.ndarray:
     if len(message.data) < message.row_step * (H - 1) + message.point_step * W:
         raise ValueError(f'a point cloud of {W}x{H} points of {message.point_step} bytes came '
                          f'with {len(message.data)} bytes')
+    if not H * W:
+        return np.zeros((0, 3))
     order, data = '>' if message.is_bigendian else '<', bytes(message.data)
     return np.stack([np.ndarray(
         (H, W), order + _FLOATS[fields[name].datatype], data, fields[name].offset,

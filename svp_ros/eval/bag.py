@@ -52,7 +52,7 @@ def main(argv: Optional[list[str]] = None) -> int:
                                     arguments.right_info)
         truth_topic = arguments.truth_topic or find_truth_topic(bag)
         images = describe_images(bag, topics)
-    names = [Path(model).stem for model in models]
+    names = _name_models(models, arguments.recording)
     if len(set(names)) < len(names):
         raise ValueError(f'--model and --compare are both called {names[0]}; give two models '
                          'with different names')
@@ -94,6 +94,20 @@ def main(argv: Optional[list[str]] = None) -> int:
     print(format_text(score_tables(results)))
     print(f'\nreport: {arguments.out / "report.html"}')
     return 0
+
+
+def _name_models(models: list[str], recording: Optional[Path]) -> list[str]:
+    """Names of the models; of a recorded node that in its diagnostics, if they were recorded."""
+    if recording:
+        with BagReader(recording) as bag:
+            recorded = [status['model'] for status in read_diagnostics(bag).values()
+                        if 'model' in status]
+        if recorded:
+            return recorded[:1]
+    names = [Path(model).stem for model in models]
+    if len(set(names)) < len(names):  # trainings all write average.safetensors
+        names = [f'{Path(model).absolute().parent.name}_{Path(model).stem}' for model in models]
+    return names
 
 
 @contextmanager

@@ -157,6 +157,9 @@ class TrainingRun:
         if not path.is_file():
             raise FileNotFoundError(f'nothing to resume: no {path}; start without --resume')
         state = torch.load(path, map_location='cpu', weights_only=True)
+        if 'samples' not in state:
+            raise ValueError(f'{path} was written by an older version; start again, with its '
+                             'average.safetensors as "start" in the config')
         try:
             self.model.load_state_dict(state['model'])
         except RuntimeError as error:

@@ -1,7 +1,7 @@
 """`svp pretrain`: masked stereo pre-training, which needs pairs but no labels.
 
-Nine tenths of the left image are hidden and rebuilt from the rest and the right image; after
-CroCo (Weinzaepfel et al. 2022, arXiv 2210.10716), with a convolutional stem and with matches
+Up to nine tenths of the left image are hidden and rebuilt from the rest and the right image;
+after CroCo (Weinzaepfel et al. 2022, arXiv 2210.10716), with a convolutional stem and with matches
 along the rows that say what to copy.
 """
 
@@ -67,7 +67,8 @@ class PretrainConfig:
         seed: seed of weights, data and masks.
         precision: 32-true or bf16-mixed.
         mask_ratio: share of hidden 16-pixel patches in validation, and the largest in training.
-        least_mask_ratio: smallest in training; every batch draws its own between the two.
+        least_mask_ratio: smallest in training; every batch draws its own between the two. None:
+            0.4, or mask_ratio if that is less.
         colours: weight of the error of the colours.
         structure: weight of the error of the normalised patches.
         validation_pairs: fixed pairs of the world, and at most as many of the other data, that
@@ -82,7 +83,7 @@ class PretrainConfig:
     seed: int = 0
     precision: str = 'bf16-mixed'
     mask_ratio: float = 0.9
-    least_mask_ratio: float = 0.4
+    least_mask_ratio: Optional[float] = None
     colours: float = 0.3
     structure: float = 2.0
     validation_pairs: int = 64
@@ -94,11 +95,11 @@ class PretrainConfig:
         check_precision(self.precision)
         if self.mode not in MODES:
             raise ValueError(f'mode must be {" or ".join(MODES)}, got {self.mode}')
-        for ratio in (self.mask_ratio, self.least_mask_ratio):
+        least, most = self.mask_ratios
+        for ratio in (most, least):
             count_hidden(self.stream.height, self.stream.width, ratio)
-        if self.least_mask_ratio > self.mask_ratio:
-            raise ValueError(f'least_mask_ratio {self.least_mask_ratio} must not be above '
-                             f'mask_ratio {self.mask_ratio}')
+        if least > most:
+            raise ValueError(f'least_mask_ratio {least} must not be above mask_ratio {most}')
         if min(self.colours, self.structure) < 0 or self.colours + self.structure == 0:
             raise ValueError('colours and structure are weights: none negative, one positive; got '
                              f'{self.colours} and {self.structure}')
@@ -106,12 +107,19 @@ class PretrainConfig:
             raise ValueError(f'validation_pairs must be at least 2, got {self.validation_pairs}')
 
 
+    @property
+    def mask_ratios(self) -> tuple[float, float]:
+        """Smallest and largest share of hidden patches in training."""
+        least = self.least_mask_ratio
+        return min(0.4, self.mask_ratio) if least is None else least, self.mask_ratio
+
+
 class MaskedStream(Dataset):
     """Batches of pairs with the masks of the left images; `stream[step]` is always the same."""
 
-    def __init__(self, pairs: PairStream, least_ratio: float, ratio: float):
+    def __init__(self, pairs: PairStream, ratios: tuple[float, float]):
         self.pairs = pairs
-        self.ratios = least_ratio, ratio
+        self.ratios = ratios
 
     def __getitem__(self, step: int) -> Batch:
         batch = self.pairs[step]
@@ -206,7 +214,7 @@ def train(config: PretrainConfig, folder: Path, accelerator: str = 'auto', devic
     if fabric.is_global_zero:
         sets = validation_sets(config, stream.validation)
         validate = Validation(config, network, folder, fabric.device, sets)
-    masked = MaskedStream(stream, config.least_mask_ratio, config.mask_ratio)
+    masked = MaskedStream(stream, config.mask_ratios)
     run.train(batches(masked, run.step, config.loop.steps, 0 if on_gpu else workers),
               make_losses(config), validate)
     if fabric.is_global_zero:

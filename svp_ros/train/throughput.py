@@ -56,7 +56,7 @@ def measure_throughput(config: PretrainConfig, accelerator: str = 'auto',
         stream = PairStream(config.stream, config.seed, str(fabric.device) if on_gpu else 'cpu',
                             unpacked=(cache or folder) / 'recordings')
         run = TrainingRun(build_reconstruction(get_size(config.size)), config.loop, folder, fabric)
-        masked = MaskedStream(stream, config.least_mask_ratio, config.mask_ratio)
+        masked = MaskedStream(stream, config.mask_ratios)
         run.train(batches(masked, 0, total, workers), make_losses(config))
         with (folder / 'train.csv').open(newline='') as file:
             rows = list(csv.DictReader(file))[STARTING_STEPS:]

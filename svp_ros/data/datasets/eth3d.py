@@ -16,6 +16,7 @@ EXPECTED = ('two_view_training/<scene>/im0.png, im1.png, calib.txt and '
 def find(root: Path, folders: Folders) -> Iterator[Scene]:
     """Yield every scene whose truth is in the folder of the same name with `_gt`."""
     for folder in folders:
-        truth = folder.parent.with_name(f'{folder.parent.name}_gt') / folder.name / 'disp0GT.pfm'
+        views = folder.parent
+        truth = views.parent / f'{views.name}_gt' / folder.name / 'disp0GT.pfm'
         if truth.name in folders.get(truth.parent, ()):
             yield calibrated_scene(root, folders, folder, truth)
