@@ -105,7 +105,8 @@ class StereoPredictor:
         if min(network_size) < 2 * STRIDE:
             raise ValueError(f'network_size must be at least {2 * STRIDE}x{2 * STRIDE}, got '
                              f'{network_size[0]}x{network_size[1]}')
-        self.device = choose_device('cpu' if device == 'auto' and engine == 'openvino' else device)
+        on_cpu = engine == 'openvino' or precision == 'int8'
+        self.device = choose_device('cpu' if device == 'auto' and on_cpu else device)
         self.network_size = tuple(network_size)
         model, self.config, notes = load_checkpoint(path)
         sha256 = hashlib.sha256(path.read_bytes()).hexdigest()

@@ -64,9 +64,14 @@ def _measure(arguments: argparse.Namespace, device: str) -> dict:
                                    not arguments.no_stand_in)
     if 'predictor' in arguments.parts:
         from svp_ros.benchmark.network import measure_predictor
-        result['predictor'] = [row for model in arguments.model for row in measure_predictor(
-            model, device, size, arguments.engines[0], arguments.precisions[0],
-            arguments.input_size, arguments.rounds)]
+        result['predictor'] = []
+        for model in arguments.model:
+            try:
+                result['predictor'] += measure_predictor(
+                    model, device, size, arguments.engines[0], arguments.precisions[0],
+                    arguments.input_size, arguments.rounds)
+            except (FileNotFoundError, ValueError) as error:
+                result.setdefault('not_measured', {})[f'predictor {model}'] = str(error)
     if arguments.accuracy:
         from svp_ros.benchmark.accuracy import measure_accuracy
         from svp_ros.data.labelled import find_scenes
@@ -77,8 +82,9 @@ def _measure(arguments: argparse.Namespace, device: str) -> dict:
         result['not_measured'] = result.get('not_measured', {}) | missing
     if 'node' in arguments.parts:
         from svp_ros.benchmark.node import measure_node
-        result['node'] = measure_node(arguments.model[0], device, size, arguments.input_size[0],
-                                      arguments.threads, arguments.seconds)
+        result['node'] = measure_node(
+            arguments.model[0], device, arguments.engines[0], arguments.precisions[0], size,
+            arguments.input_size[0], arguments.threads, arguments.seconds)
     return result
 
 

@@ -23,13 +23,15 @@ SEARCH_STEPS = 6
 START_S = 120.0
 
 
-def measure_node(model: str, device: str, size: tuple[int, int], input_size: tuple[int, int],
-                 threads: int, seconds: float) -> list[dict]:
+def measure_node(model: str, device: str, engine: str, precision: str, size: tuple[int, int],
+                 input_size: tuple[int, int], threads: int, seconds: float) -> list[dict]:
     """Run the trials.
 
     Args:
         model: of the node.
         device: of the node.
+        engine: of the node.
+        precision: of the node.
         size: (height, width) of the network's input.
         input_size: (height, width) of the published images.
         threads: CPU threads of the network.
@@ -42,8 +44,8 @@ def measure_node(model: str, device: str, size: tuple[int, int], input_size: tup
     Raises:
         OSError: If the node or the load fails.
     """
-    settings = {'model': model, 'device': device, 'network_height': size[0],
-                'network_width': size[1], 'num_threads': threads}
+    settings = {'model': model, 'device': device, 'engine': engine, 'precision': precision,
+                'network_height': size[0], 'network_width': size[1], 'num_threads': threads}
     arguments = [word for name, value in settings.items() for word in ('-p', f'{name}:={value}')]
     with TemporaryDirectory() as temporary:
         environment = ros_environment()
@@ -87,13 +89,13 @@ def find_highest(trial, low: float = 0.5, high: float = 120.0):
         The row of the highest rate that passed; None if even `low` drops pairs.
     """
     best, rate = None, low
-    while rate <= high:
+    while True:
         row = trial(rate)
         if row['drops'] >= DROP_BAR:
             break
-        best, low, rate = row, rate, 2 * rate
-    else:
-        return best
+        if rate == high:
+            return row
+        best, low, rate = row, rate, min(2 * rate, high)
     if best is None:
         return None
     high = rate

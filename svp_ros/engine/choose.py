@@ -64,14 +64,20 @@ def make_engine(network: DisparityNetwork, size: tuple[int, int], engine: str = 
     graph = StereoGraph(network, *size)
     if engine == 'torch':
         return TorchEngine(graph, device, precision, batch)
-    if engine == 'onnx':
-        return OnnxEngine(graph, device, precision)
-    if engine == 'openvino':
-        if torch.device(device).type != 'cpu':
-            raise ValueError(f'engine openvino runs on the CPU, got device {device}; use cpu')
+    if engine not in ENGINES:
+        raise ValueError(f'engine must be auto, {", ".join(ENGINES)}, got "{engine}"')
+    if engine == 'openvino' and torch.device(device).type != 'cpu':
+        raise ValueError(f'engine openvino runs on the CPU, got device {device}; use cpu')
+    try:
+        if engine == 'onnx':
+            return OnnxEngine(graph, device, precision)
         file = quantised_file(graph, sha256) if precision == 'int8' else None
         return OpenVinoEngine(graph, precision, batch, file)
-    raise ValueError(f'engine must be auto, {", ".join(ENGINES)}, got "{engine}"')
+    except ValueError:
+        raise
+    except Exception as error:  # of other people's packages, which may be broken in any way
+        raise ValueError(f'engine {engine} does not work here: {type(error).__name__}: '
+                         f'{error}') from error
 
 
 def _fastest(network: DisparityNetwork, size: tuple[int, int], precision: str, device: str,

@@ -46,6 +46,9 @@ class OnnxEngine:
         self._session = onnxruntime.InferenceSession(
             export_onnx(graph), options, providers=[provider],
             provider_options=[{'device_id': place.index or 0} if place.type == 'cuda' else {}])
+        if self._session.get_providers()[0] != provider:
+            raise ValueError(f'onnxruntime could not start {provider}; check that its CUDA and '
+                             'cuDNN are installed')
 
     def __call__(self, left: Tensor, right: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(B, H, W, 3) uint8 pair on the CPU -> disparity, confidence, no_match there."""

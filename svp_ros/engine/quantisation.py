@@ -18,6 +18,7 @@ from svp_ros.engine.packages import need
 
 logger = logging.getLogger(__name__)
 WORLD_PAIRS = 24
+FORMAT = 1  # raise it when networks are quantised differently, so that no kept one is used
 # Comparing features and mixing tokens: products of two activations in the head and its matching.
 MATCHING = r'.*/head(/matching)?/MatMul.*'
 Pair = tuple[np.ndarray, np.ndarray]
@@ -42,7 +43,7 @@ def quantised_file(graph: StereoGraph, sha256: Optional[str],
     need('openvino', 'nncf', 'onnx')
     if sha256 is None:
         raise ValueError('int8 is for networks of a checkpoint, these weights are random')
-    path = _cache() / f'{sha256[:16]}-{graph.height}x{graph.width}-int8.xml'
+    path = _cache() / f'{sha256[:16]}-{graph.height}x{graph.width}-int8-{FORMAT}.xml'
     if pairs is None:
         if path.is_file():
             return path

@@ -97,9 +97,9 @@ class Monitor:
 
 
 def read_rss(pid: int) -> float:
-    """Return the resident memory of a process, MB."""
-    status = Path(f'/proc/{pid}/status').read_text()
-    return int(re.search(r'VmRSS:\s+(\d+) kB', status)[1]) / 1024
+    """Return the resident memory of a process, MB; NaN if it has ended."""
+    resident = re.search(r'VmRSS:\s+(\d+) kB', Path(f'/proc/{pid}/status').read_text())
+    return int(resident[1]) / 1024 if resident else float('nan')
 
 
 def summarise_memory(samples: Sequence[Sample]) -> dict[str, float]:

@@ -42,11 +42,13 @@ class SyncWatch:
         diagnosis = diagnose(self._sync, recent, connections, now, self._clock.problem())
         words = re.sub(r'\d[\d.]*', '', diagnosis.text) if diagnosis else ''
         if words != self._logged or diagnosis and now - self._logged_at > REPEAT_S:
-            self._logged, self._logged_at = words, now
             if diagnosis:
                 self._node.get_logger().warning(diagnosis.text)
-            else:
+            elif recent['paired']:
                 self._node.get_logger().info('the inputs are fine again')
+            else:  # paused or just continued: nothing is known yet
+                return diagnosis
+            self._logged, self._logged_at = words, now
         return diagnosis
 
     def missing_infos(self, keys: list[str]) -> tuple[Finding, ...]:
