@@ -1,3 +1,5 @@
+import signal
+
 import pytest
 import torch
 
@@ -15,3 +17,12 @@ def tiny_model(tmp_path_factory):
     path = tmp_path_factory.mktemp('models') / 'tiny.safetensors'
     save_checkpoint(path, build_model(TINY).state_dict(), TINY)
     return path
+
+
+@pytest.fixture
+def signal_handlers():
+    """Put the handlers back that a node in this process replaces."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in handlers.items():
+        signal.signal(number, handler)

@@ -3,7 +3,6 @@
 from pathlib import Path
 import re
 import shutil
-import signal
 import time
 
 from diagnostic_msgs.msg import DiagnosticStatus
@@ -31,14 +30,6 @@ def driver(tiny_model, tmp_path_factory):
         yield Driver(rig, model)
     finally:
         rig.close()
-
-
-@pytest.fixture
-def signal_handlers():
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    yield
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
 
 
 def matches(text, said):

@@ -236,14 +236,6 @@ def test_a_model_that_does_not_exist_ends_the_process_with_one_line():
     assert line.startswith('stereo_node: no model "no_such_model"')
 
 
-@pytest.fixture
-def signal_handlers():
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    yield
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
-
-
 @pytest.mark.parametrize('arguments, message', [
     (['-p', 'rectify:=maybe'], 'rectify must be one of auto, on, off, got "maybe"'),
     (['-p', 'network_width:=10'], 'network_width'),

@@ -86,15 +86,9 @@ class BagTruth:
         return disparity if np.isfinite(disparity).any() else None
 
     def _from_disparity(self, message: Any, camera: StereoCamera) -> np.ndarray:
-        disparity = decode_disparity(message)
-        scale = camera.width / disparity.shape[1]
-        if not np.allclose((message.f * scale, message.t), (camera.fx, camera.baseline),
-                           rtol=0.01):
-            raise ValueError(
-                f'{self.topic} belongs to another camera: focal length {message.f * scale:.1f} px '
-                f'and baseline {message.t:.4f} m, but the images have {camera.fx:.1f} px and '
-                f'{camera.baseline:.4f} m')
-        return _resize(disparity, camera) * np.float32(scale) + np.float32(camera.doffs)
+        scale = scale_to(camera, message, self.topic)
+        return (_resize(decode_disparity(message), camera) * np.float32(scale)
+                + np.float32(camera.doffs))
 
     def _depth(self, message: Any, pair: StereoPair) -> np.ndarray:
         frame = message.header.frame_id
@@ -154,6 +148,21 @@ def decode_depth(message: Any) -> np.ndarray:
         raise ValueError(f'a depth image must be 16UC1 (millimetres) or 32FC1 (metres), got '
                          f'{message.encoding}')
     return np.where(np.isfinite(depth) & (depth > 0), depth, np.nan).astype(np.float32)
+
+
+def scale_to(camera: StereoCamera, message: Any, name: str) -> float:
+    """Pixels of the camera's images per pixel of a DisparityImage of the same camera.
+
+    Raises:
+        ValueError: If `name`, where the message comes from, belongs to another camera.
+    """
+    scale = camera.width / message.image.width
+    if not np.allclose((message.f * scale, message.t), (camera.fx, camera.baseline), rtol=0.01):
+        raise ValueError(
+            f'{name} belongs to another camera: focal length {message.f * scale:.1f} px and '
+            f'baseline {message.t:.4f} m, but the images have {camera.fx:.1f} px and '
+            f'{camera.baseline:.4f} m')
+    return scale
 
 
 def decode_cloud(message: Any) -> np.ndarray:

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from svp_ros.data.bag_messages import DISPARITY_IMAGE
+from svp_ros.data.bag_truth import scale_to
 from svp_ros.data.bags import StereoPair
 from svp_ros.data.rosbag2 import BagReader
 from svp_ros.eval.disparity import compare_eyes
@@ -112,13 +113,7 @@ class RecordingSource:
             return None
         message = self.bag.decode(messages[self.topic])
         disparity, camera = decode_disparity(message), pair.camera
-        scale = camera.width / disparity.shape[1]
-        if not np.allclose((message.f * scale, message.t), (camera.fx, camera.baseline),
-                           rtol=0.01):
-            raise ValueError(
-                f'{self.bag.path} belongs to another camera: focal length '
-                f'{message.f * scale:.1f} px and baseline {message.t:.4f} m, but the images have '
-                f'{camera.fx:.1f} px and {camera.baseline:.4f} m')
+        scale = scale_to(camera, message, str(self.bag.path))
         confidence = None
         if self._confidence in messages:
             confidence = _resize(decode_image(self.bag.decode(messages[self._confidence])), pair)

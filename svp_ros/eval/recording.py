@@ -17,10 +17,9 @@ import numpy as np
 from svp_ros.data import bag_messages
 from svp_ros.data.bag_topics import find_stereo_topics
 from svp_ros.data.rosbag2 import BagReader, RawMessage
-from svp_ros.eval.metrics import DisparityScore
+from svp_ros.eval.metrics import DEPTH_BANDS, DisparityScore
 from svp_ros.image_messages import decode_disparity, decode_image
 
-DEPTH_BANDS = (0.0, 2.0, 5.0, 10.0, 20.0, 40.0, 80.0)
 STAGES = ('preprocess', 'inference', 'postprocess', 'total', 'age', 'round_trip')
 TRUTH_TOPIC = '/ground_truth/disparity'
 
