@@ -171,7 +171,7 @@ def iou_2d(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def iou_bev(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Return the overlap (N, M) seen from above of boxes (N, 7) and (M, 7).
 
-    0 where a box has a NaN or no area.
+    0 where a box has no area, or a NaN in what counts here (all but y and h).
     """
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
     return _over_union(_intersection_bev(a, b), _extent(a, 3, 5), _extent(b, 3, 5))
