@@ -1,4 +1,4 @@
-"""StereoPredictor: a pair of uint8 images in, disparity and confidence as numpy arrays out."""
+"""StereoPredictor: a pair of uint8 images in; disparity, confidence and boxes as numpy out."""
 
 from dataclasses import dataclass
 import hashlib
@@ -9,17 +9,20 @@ from typing import Optional, Union
 import numpy as np
 import torch
 
+from svp_ros.boxes import Boxes
 from svp_ros.engine.choose import make_engine
 from svp_ros.engine.graph import CONFIDENT_WITHIN
 from svp_ros.engine.images import finish_maps, PairBuffer
 from svp_ros.geometry import StereoCamera
 from svp_ros.model.build import load_checkpoint
+from svp_ros.model.detection import camera_row, decode_boxes
 from svp_ros.model.network import STRIDE
 from svp_ros.resources import find_resource
 
-__all__ = ['CONFIDENT_WITHIN', 'NETWORK_SIZE', 'StereoPredictor', 'StereoResult', 'choose_device',
+__all__ = ['CONFIDENT_WITHIN', 'LEAST_SCORE', 'NETWORK_SIZE', 'StereoPredictor', 'StereoResult', 'choose_device',
            'find_model']
 NETWORK_SIZE = (480, 640)
+LEAST_SCORE = 0.05
 
 
 @dataclass(frozen=True)
@@ -32,14 +35,15 @@ class StereoResult:
         disparity_filled: (H, W) float32, the network's best guess everywhere.
         confidence: (H, W) float32 in [0, 1], estimated probability that the disparity is within
             3 pixels of the network's input size.
-        boxes: 3D boxes; None without a detection head.
+        boxes: 3D boxes whose score is at least LEAST_SCORE, best first; None without camera or
+            detection head.
         timing: milliseconds of the stages preprocess, inference and postprocess.
     """
 
     disparity: np.ndarray
     disparity_filled: np.ndarray
     confidence: np.ndarray
-    boxes: None
+    boxes: Optional[Boxes]
     timing: dict[str, float]
 
 
@@ -112,11 +116,18 @@ class StereoPredictor:
         sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
         padded = tuple(-(-length // STRIDE) * STRIDE for length in network_size)
         self.engine = make_engine(model, padded, engine, precision, self.device, sha256=sha256)
+        self._mean_sizes = torch.tensor([item.size for item in self.config.classes],
+                                        device=self.engine.device)
         self._pair = PairBuffer(self.engine.device, self.network_size, padded)
         self.card = {
             'name': path.stem, 'sha256': sha256,
             'parameters': sum(p.numel() for p in model.parameters()),
             'engine': self.engine.name, 'precision': self.engine.precision, **notes}
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the objects that the network finds; none without a detection head."""
+        return self.config.class_names
 
     @classmethod
     def load(cls, model: Union[str, Path], device: str = 'auto',
@@ -128,7 +139,7 @@ class StereoPredictor:
     @torch.inference_mode()
     def predict(self, left: np.ndarray, right: np.ndarray,
                 camera: Optional[StereoCamera] = None) -> StereoResult:
-        """Estimate disparity and confidence of the left image.
+        """Estimate disparity, confidence and 3D boxes of the left image.
 
         Args:
             left: (H, W, 3) uint8 RGB or (H, W) uint8 grey, rectified.
@@ -152,10 +163,20 @@ class StereoPredictor:
         preprocess = clock.lap()
         maps = self.engine(*images)
         inference = clock.lap()
-        disparity, filled, confidence = finish_maps(maps, self.network_size, (H, W))
+        boxes = self._boxes(maps[-1], camera) if self.classes and camera else None
+        disparity, filled, confidence = finish_maps(maps[:3], self.network_size, (H, W))
         return StereoResult(
-            disparity=disparity, disparity_filled=filled, confidence=confidence, boxes=None,
+            disparity=disparity, disparity_filled=filled, confidence=confidence, boxes=boxes,
             timing={'preprocess': preprocess, 'inference': inference, 'postprocess': clock.lap()})
+
+    def _boxes(self, maps: torch.Tensor, camera: StereoCamera) -> Boxes:
+        h, w = self.network_size
+        row = torch.tensor([camera_row(camera.scaled(w / camera.width, h / camera.height))],
+                           device=maps.device)
+        box3d, score, label = (x[0].cpu() for x in decode_boxes(maps, row, self._mean_sizes))
+        kept = int((score >= LEAST_SCORE).sum())
+        return Boxes(box3d[:kept].numpy(), [self.classes[i] for i in label[:kept]],
+                     score[:kept].numpy())
 
 
 class _Stopwatch:

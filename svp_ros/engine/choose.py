@@ -33,8 +33,8 @@ class Engine(Protocol):
     precision: str
     device: str
 
-    def __call__(self, left: Tensor, right: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(B, H, W, 3) uint8 pair -> disparity, confidence, no_match, see `StereoGraph`.
+    def __call__(self, left: Tensor, right: Tensor) -> tuple[Tensor, ...]:
+        """(B, H, W, 3) uint8 pair -> the maps of `StereoGraph`.
 
         The maps may be overwritten by the next call.
         """

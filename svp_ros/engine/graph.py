@@ -1,4 +1,4 @@
-"""The network as engines run it: camera bytes in, three maps out, for images of one size."""
+"""The network as engines run it: camera bytes in, maps out, for images of one size."""
 
 from copy import deepcopy
 from dataclasses import fields
@@ -13,7 +13,7 @@ from svp_ros.model.network import DisparityNetwork, PATCH, STRIDE
 
 CONFIDENT_WITHIN = 3.0  # pixels of the network's input
 INPUTS = ('left', 'right')
-OUTPUTS = ('disparity', 'confidence', 'no_match')
+DISPARITY_OUTPUTS = ('disparity', 'confidence', 'no_match')
 FEATURES = tuple(field.name for field in fields(Features) if field.name != 'patch_mask')
 
 
@@ -31,23 +31,28 @@ class BackbonePart(nn.Module):
 
 
 class HeadPart(nn.Module):
-    """The tensors of `FEATURES` -> the maps of `OUTPUTS`, (B, 1, H, W) float32 each."""
+    """The tensors of `FEATURES` -> the maps of `StereoGraph.outputs`, float32."""
 
     def __init__(self, network: DisparityNetwork):
         super().__init__()
         self.head = network.head
+        self.detection = network.detection
 
-    def forward(self, *features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        output = self.head(Features(**dict(zip(FEATURES, features))))
+    def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        features = Features(**dict(zip(FEATURES, tensors)))
+        output = self.head(features)
         confidence = 1 - torch.exp(-CONFIDENT_WITHIN * torch.exp(-output.log_scale.float()))
-        return output.disparity.float(), confidence, output.no_match.float()
+        maps = output.disparity.float(), confidence, output.no_match.float()
+        return maps if self.detection is None else (*maps, self.detection(features, output))
 
 
 class StereoGraph(nn.Module):
     """The whole network, prepared for one image size: what engines run and export writes.
 
     Disparity is in pixels of these images, confidence the estimated probability of an error
-    below CONFIDENT_WITHIN, no_match the logit that the right image does not show the point.
+    below CONFIDENT_WITHIN, no_match the logit that the right image does not show the point; these
+    are (B, 1, H, W). With a detection head (B, classes + 12, H / 4, W / 4) follow, see
+    `model.detection`. `outputs` are the names of what it returns.
 
     Args:
         network: it is copied; the copy's BatchNorm is folded into its convolutions.
@@ -67,10 +72,11 @@ class StereoGraph(nn.Module):
         _fuse_batch_norm(network)
         _fix_windows(network, height // PATCH, width // PATCH)
         self.height, self.width = height, width
+        self.outputs = DISPARITY_OUTPUTS + (() if network.detection is None else ('detection',))
         self.backbone_part, self.head_part = BackbonePart(network), HeadPart(network)
 
-    def forward(self, left: Tensor, right: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(B, H, W, 3) uint8 RGB of both eyes -> disparity, confidence, no_match (B, 1, H, W)."""
+    def forward(self, left: Tensor, right: Tensor) -> tuple[Tensor, ...]:
+        """(B, H, W, 3) uint8 RGB of both eyes -> the maps of `outputs`."""
         return self.head_part(*self.backbone_part(left, right))
 
     def example(self, batch: int = 1) -> tuple[Tensor, Tensor]:

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from svp_ros.engine.graph import INPUTS, OUTPUTS, StereoGraph
+from svp_ros.engine.graph import INPUTS, StereoGraph
 from svp_ros.engine.onnx_export import export_onnx
 from svp_ros.engine.packages import need
 
@@ -43,6 +43,7 @@ class OnnxEngine:
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         self.precision = precision
+        self._outputs = list(graph.outputs)
         self._session = onnxruntime.InferenceSession(
             export_onnx(graph), options, providers=[provider],
             provider_options=[{'device_id': place.index or 0} if place.type == 'cuda' else {}])
@@ -50,7 +51,7 @@ class OnnxEngine:
             raise ValueError(f'onnxruntime could not start {provider}; check that its CUDA and '
                              'cuDNN are installed')
 
-    def __call__(self, left: Tensor, right: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(B, H, W, 3) uint8 pair on the CPU -> disparity, confidence, no_match there."""
+    def __call__(self, left: Tensor, right: Tensor) -> tuple[Tensor, ...]:
+        """(B, H, W, 3) uint8 pair on the CPU -> the maps of the graph there."""
         images = {name: image.numpy() for name, image in zip(INPUTS, (left, right))}
-        return tuple(map(torch.from_numpy, self._session.run(list(OUTPUTS), images)))
+        return tuple(map(torch.from_numpy, self._session.run(self._outputs, images)))

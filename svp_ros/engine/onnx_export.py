@@ -7,7 +7,7 @@ import warnings
 import torch
 from torch import nn, Tensor
 
-from svp_ros.engine.graph import INPUTS, OUTPUTS, StereoGraph
+from svp_ros.engine.graph import INPUTS, StereoGraph
 from svp_ros.engine.packages import need
 
 OPSET = 18
@@ -17,13 +17,14 @@ def export_onnx(graph: StereoGraph) -> bytes:
     """Write the whole network as one ONNX model.
 
     Inputs `left` and `right`: (batch, height, width, 3) uint8 RGB. Outputs `disparity`,
-    `confidence` and `no_match`: (batch, 1, height, width) float32, see `StereoGraph`. The batch
-    is dynamic, height and width are those of the graph; opset 18.
+    `confidence` and `no_match`: (batch, 1, height, width) float32, and `detection` if there is
+    such a head: (batch, classes + 12, height / 4, width / 4), see `StereoGraph`. The batch is
+    dynamic, height and width are those of the graph; opset 18.
 
     Raises:
         ValueError: If the package onnx is missing.
     """
-    return export_part(graph, graph.example(batch=2), INPUTS, OUTPUTS, dynamic_batch=True)
+    return export_part(graph, graph.example(batch=2), INPUTS, graph.outputs, dynamic_batch=True)
 
 
 def export_part(module: nn.Module, example: Sequence[Tensor], inputs: Sequence[str],

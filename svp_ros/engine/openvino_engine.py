@@ -6,7 +6,7 @@ from typing import Optional
 import torch
 from torch import Tensor
 
-from svp_ros.engine.graph import FEATURES, INPUTS, OUTPUTS, StereoGraph
+from svp_ros.engine.graph import FEATURES, INPUTS, StereoGraph
 from svp_ros.engine.onnx_export import export_onnx, export_part
 from svp_ros.engine.packages import need
 
@@ -49,10 +49,10 @@ class OpenVinoEngine:
             with torch.no_grad():
                 features = graph.backbone_part(*images)
             parts = [(export_part(graph.backbone_part, images, INPUTS, FEATURES), 'bf16'),
-                     (export_part(graph.head_part, features, FEATURES, OUTPUTS), 'f32')]
+                     (export_part(graph.head_part, features, FEATURES, graph.outputs), 'f32')]
         else:
             parts = [(str(quantised) if precision == 'int8' else export_onnx(graph), 'f32')]
-        self._parts = []
+        self._parts, self._outputs = [], graph.outputs
         for source, hint in parts:
             model = core.read_model(source)
             if len(parts) == 1:
@@ -62,8 +62,8 @@ class OpenVinoEngine:
                 'INFERENCE_NUM_THREADS': torch.get_num_threads()})
             self._parts.append(compiled.create_infer_request())
 
-    def __call__(self, left: Tensor, right: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(B, H, W, 3) uint8 pair on the CPU -> disparity, confidence, no_match there.
+    def __call__(self, left: Tensor, right: Tensor) -> tuple[Tensor, ...]:
+        """(B, H, W, 3) uint8 pair on the CPU -> the maps of the graph there.
 
         The maps are overwritten by the next call.
         """
@@ -73,4 +73,4 @@ class OpenVinoEngine:
                            for port in request.model_inputs], share_inputs=True)
             arrays = {name: request.get_output_tensor(index).data
                       for index, port in enumerate(request.model_outputs) for name in port.names}
-        return tuple(torch.from_numpy(arrays[name]) for name in OUTPUTS)
+        return tuple(torch.from_numpy(arrays[name]) for name in self._outputs)

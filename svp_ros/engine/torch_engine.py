@@ -48,8 +48,8 @@ class TorchEngine:
         self._replay = self._capture(batch) if on_gpu else None
 
     @torch.inference_mode()
-    def __call__(self, left: Tensor, right: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(B, H, W, 3) uint8 pair on the device -> disparity, confidence, no_match there."""
+    def __call__(self, left: Tensor, right: Tensor) -> tuple[Tensor, ...]:
+        """(B, H, W, 3) uint8 pair on the device -> the maps of the graph there."""
         if self._replay is None:
             return self._forward(left, right)
         inputs, cuda_graph, maps = self._replay
@@ -58,7 +58,7 @@ class TorchEngine:
         cuda_graph.replay()
         return maps
 
-    def _forward(self, left: Tensor, right: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _forward(self, left: Tensor, right: Tensor) -> tuple[Tensor, ...]:
         low = self.precision != 'fp32'
         kind = torch.device(self.device).type
         with torch.autocast(kind, self._dtype, cache_enabled=False) if low else nullcontext():

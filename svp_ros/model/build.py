@@ -1,7 +1,7 @@
 """Sizes of the network, building, and checkpoints that rebuild their own network."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 import json
 from pathlib import Path
 from typing import Union
@@ -13,11 +13,36 @@ from torch.nn import Module
 
 from svp_ros.config import make_config
 from svp_ros.files import replace_file
+from svp_ros.model.detection import DetectionHead
 from svp_ros.model.heads import DisparityHead, ReconstructionHead, RowMatching
 from svp_ros.model.network import DisparityNetwork, ReconstructionNetwork, StereoBackbone
 
 FORMAT = 'svp_ros 1'
 RECONSTRUCTION = 'reconstruction'  # note `kind` of a pre-trained network
+
+
+@dataclass(frozen=True)
+class ObjectClass:
+    """A class of objects and its mean size, metres.
+
+    Raises:
+        ValueError: If a length is not positive or the name is empty.
+    """
+
+    name: str
+    length: float
+    height: float
+    width: float
+
+    def __post_init__(self):
+        if not self.name or min(self.size) <= 0:
+            raise ValueError('a class needs a name and a positive length, height and width, got '
+                             f'{self}')
+
+    @property
+    def size(self) -> tuple[float, float, float]:
+        """Length, height and width, metres."""
+        return self.length, self.height, self.width
 
 
 @dataclass(frozen=True)
@@ -35,6 +60,7 @@ class NetworkConfig:
         match_groups: channel groups compared separately at 1/8.
         refine_channels: width of the refinement at 1/4.
         max_disparity: largest disparity that can be matched, pixels of the network's input.
+        classes: objects that the detection head finds; none means that there is no such head.
     """
 
     channels: tuple[int, ...] = (16, 24, 48, 112)
@@ -47,6 +73,7 @@ class NetworkConfig:
     match_groups: int = 2
     refine_channels: int = 32
     max_disparity: int = 256
+    classes: tuple[ObjectClass, ...] = ()
 
     def __post_init__(self):
         if len(self.channels) != 4 or len(self.blocks) != 4:
@@ -61,6 +88,13 @@ class NetworkConfig:
         if self.max_disparity % 16 or self.max_disparity <= 0:
             raise ValueError('max_disparity must be a positive multiple of 16, got '
                              f'{self.max_disparity}')
+        if len(set(self.class_names)) < len(self.classes):
+            raise ValueError(f'classes must differ, got {", ".join(self.class_names)}')
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes, in the order of the heat-maps."""
+        return tuple(item.name for item in self.classes)
 
 
 SIZES = {
@@ -100,10 +134,14 @@ def build_head(config: NetworkConfig) -> DisparityHead:
 
 
 def build_model(config: NetworkConfig) -> DisparityNetwork:
-    """Disparity network with fresh weights."""
+    """Disparity network with fresh weights, with a detection head if there are classes."""
     backbone = build_backbone(config)
     backbone.hidden_token.requires_grad_(False)  # only pre-training hides patches
-    return DisparityNetwork(backbone, build_head(config))
+    head = build_head(config)
+    if not config.classes:
+        return DisparityNetwork(backbone, head)
+    return DisparityNetwork(backbone, head, DetectionHead(
+        len(config.classes), config.channels, config.cost_channels, config.refine_channels))
 
 
 def build_reconstruction(config: NetworkConfig) -> ReconstructionNetwork:
@@ -161,7 +199,8 @@ def load_start(model: Module, config: NetworkConfig, path: Union[str, Path]) -> 
     """Copy into `model` what a checkpoint of the same size shares with it.
 
     That is everything if both are networks of one kind; between masked reconstruction and
-    disparity it is the backbone and the disparity head.
+    disparity it is the backbone and the disparity head. A detection head of other classes stays
+    as it is.
 
     Returns:
         Number of tensors that were copied, and the notes of the checkpoint.
@@ -171,11 +210,12 @@ def load_start(model: Module, config: NetworkConfig, path: Union[str, Path]) -> 
         ValueError: If it is not one of our checkpoints or a network of another size.
     """
     state, found, notes = read_checkpoint(path)
-    if found != config:
+    if replace(found, classes=()) != replace(config, classes=()):
         other = {key: value for key, value in asdict(found).items()
-                 if value != getattr(config, key)}
+                 if key != 'classes' and value != getattr(config, key)}
         raise ValueError(f'{path} is a network of another size; it has {other}')
-    shared = {name: value for name, value in state.items() if name in model.state_dict()}
+    shared = {name: value for name, value in state.items() if name in model.state_dict()
+              and (found.class_names == config.class_names or not name.startswith('detection.'))}
     model.load_state_dict(shared, strict=False)
     return len(shared), notes
 

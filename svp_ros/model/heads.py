@@ -57,6 +57,8 @@ class DisparityOutput:
         no_match: (B, 1, H, W), logit that the right image does not show this point.
         stages: disparities at 1/16, 1/8 (matched), 1/8 (refined) and 1/4, pixels of each map.
         match_logits: (B, levels, h, w) at 1/16 and 1/8, log-probability up to a constant.
+        evidence: (B, C, h, w) at 1/4, what the last stage was decided by, for other heads.
+        detection: (B, classes + 12, h, w) at 1/4, see `detection`; None without that head.
     """
 
     disparity: Tensor
@@ -64,6 +66,8 @@ class DisparityOutput:
     no_match: Tensor
     stages: tuple[Tensor, ...]
     match_logits: tuple[Tensor, Tensor]
+    evidence: Tensor
+    detection: Optional[Tensor] = None
 
 
 @dataclass
@@ -228,7 +232,8 @@ class DisparityHead(nn.Module):
             log_scale=upsample(log_scale.clamp(*LOG_SCALE_RANGE), 4),
             no_match=upsample(no_match, 4),
             stages=(matches.disparity16, matches.disparity8, disparity8, disparity4),
-            match_logits=(matches.logits16, matches.logits8))
+            match_logits=(matches.logits16, matches.logits8),
+            evidence=evidence)
 
 
 @dataclass

@@ -6,6 +6,7 @@ import torch
 from torch import nn, Tensor
 
 from svp_ros.model.cross_attention import DisparityAttention
+from svp_ros.model.detection import DetectionHead
 from svp_ros.model.encoder import ConvEncoder
 from svp_ros.model.heads import (
     DisparityHead,
@@ -99,16 +100,22 @@ class StereoBackbone(nn.Module):
 
 
 class DisparityNetwork(nn.Module):
-    """Backbone + disparity head."""
+    """Backbone + disparity head, and a detection head if it shall see objects."""
 
-    def __init__(self, backbone: StereoBackbone, head: DisparityHead):
+    def __init__(self, backbone: StereoBackbone, head: DisparityHead,
+                 detection: Optional[DetectionHead] = None):
         super().__init__()
         self.backbone = backbone
         self.head = head
+        self.detection = detection
 
     def forward(self, left: Tensor, right: Tensor) -> DisparityOutput:
-        """(B, 3, H, W) RGB pair in [0, 1] -> disparity, confidence and their stages."""
-        return self.head(self.backbone(left, right))
+        """(B, 3, H, W) RGB pair in [0, 1] -> disparity, confidence, their stages, objects."""
+        features = self.backbone(left, right)
+        output = self.head(features)
+        if self.detection is not None:
+            output.detection = self.detection(features, output)
+        return output
 
 
 class ReconstructionNetwork(nn.Module):
