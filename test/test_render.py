@@ -56,12 +56,14 @@ def test_folder_is_labelled_data_of_the_world(street, world, seed):
         assert camera == sample.cameras[0] and (camera.width, camera.height) == (W, H)
 
 
-def test_boxes_are_written_with_class_instance_and_seven_numbers(street, world, seed):
+def test_boxes_are_written_with_class_instance_and_numbers(street, world, seed):
     boxes = json.loads((street / 'scene_000000/boxes.json').read_text())
     expected = next(render_scenes(world, seed, 1, H, W, 'street')).boxes[0]
     assert [box['label'] for box in boxes] == expected.label
     assert [box['instance'] for box in boxes] == expected.instance.tolist()
-    np.testing.assert_allclose([box['box3d'] for box in boxes], expected.box3d, rtol=1e-6)
+    for name in ('box3d', 'box2d', 'truncation', 'occlusion'):
+        np.testing.assert_allclose([box[name] for box in boxes], getattr(expected, name),
+                                   rtol=1e-6)
 
 
 def test_scene_does_not_depend_on_the_count_and_seeds_share_none(world):

@@ -1,8 +1,9 @@
 """`svp render`: Write pairs of the procedural world, with ground truth, to a folder or a rosbag2.
 
 A folder holds unrelated scenes, each with left.png, right.png, disp.pfm, disp_right.pfm,
-occluded.png, camera.json and boxes.json (box3d: x, y, z, l, h, w, ry). A bag holds one scene
-seen by a moving camera.
+occluded.png, camera.json and boxes.json (box3d: x, y, z, l, h, w, ry; box2d: left, top, right,
+bottom in pixels; truncation 0 to 1; occlusion 0 to 3 as in KITTI). A bag holds one scene seen by
+a moving camera.
 """
 
 import argparse
@@ -26,6 +27,7 @@ from svp_ros.predictor import choose_device
 KINDS = ('street', 'room', 'clutter', 'table', 'mixed')
 FIRST_STAMP = 1_000_000_000  # nanoseconds
 PREVIEW_ROWS = 16
+BOX_VALUES = ('instance', 'box3d', 'box2d', 'truncation', 'occlusion')
 
 
 def render_scenes(world: World, seed: int, count: int, height: int, width: int,
@@ -49,9 +51,8 @@ def write_folder(out: Path, samples: Iterable[StereoSample]) -> Iterator[StereoS
         boxes = sample.boxes[0]
         (folder / 'camera.json').write_text(json.dumps(asdict(sample.cameras[0]), indent=1))
         (folder / 'boxes.json').write_text(json.dumps([
-            {'label': label, 'instance': int(instance), 'box3d': box3d.tolist()}
-            for label, instance, box3d in zip(boxes.label, boxes.instance, boxes.box3d)],
-            indent=1))
+            {'label': label, **{name: getattr(boxes, name)[row].tolist() for name in BOX_VALUES}}
+            for row, label in enumerate(boxes.label)], indent=1))
         yield sample
 
 

@@ -1,6 +1,7 @@
 """Pairs of the procedural world, rendered anew or kept on disk for later steps and runs."""
 
 from collections.abc import Sequence
+from dataclasses import astuple
 import hashlib
 import os
 from pathlib import Path
@@ -9,14 +10,19 @@ from typing import Optional
 import numpy as np
 import torch
 
+from svp_ros.boxes import LabelledBoxes
 from svp_ros.data.transforms import Batch
 from svp_ros.data.world import World, WorldConfig
+from svp_ros.geometry import StereoCamera
 
 DISPARITY_STEPS_PER_PIXEL = 128  # of stored disparities
 PAIRS_PER_RENDER = 4
 RENDERING = 2  # raise it when the world changes, so that no stored pair of the old one is used
 IMAGES = ('left', 'right')
 DISPARITIES = ('disparity', 'disparity_right')
+LABELS = ('boxes', 'camera')
+STORED_BOX = np.dtype([('label', 'U16'), ('box3d', 'f4', 7), ('box2d', 'f4', 4),
+                       ('truncation', 'f4'), ('occlusion', 'i8')])
 
 
 class RenderedPairs:
@@ -51,19 +57,23 @@ class RenderedPairs:
         Args:
             indices: numbers of B pairs; without a cache only how many they are counts.
             generator: source of the new pairs without a cache, on the CPU.
-            names: those that are wanted of left, right (B, 3, H, W) in [0, 1] and disparity,
-                disparity_right (B, 1, H, W) in pixels; the store keeps no others.
+            names: those that are wanted of left, right (B, 3, H, W) in [0, 1], disparity,
+                disparity_right (B, 1, H, W) in pixels, boxes (B LabelledBoxes) and camera
+                (B StereoCamera); the store keeps no others.
         """
         if self.folder is None:
             seed = int(torch.randint(2 ** 31, (), generator=generator))
             batch = self._render(seed, len(indices))
             return {name: batch[name] for name in names}
         pairs = [self._load(i, names) or self._render_and_store(i, names) for i in indices]
-        return {name: torch.stack([pair[name] for pair in pairs]) for name in names}
+        columns = {name: [pair[name] for pair in pairs] for name in names}
+        return {name: column if name in LABELS else torch.stack(column)
+                for name, column in columns.items()}
 
     def _render(self, seed: int, count: int) -> Batch:
         sample = self.world.sample(seed, count, self.height, self.width)
-        return {name: getattr(sample, name) for name in IMAGES + DISPARITIES}
+        maps = {name: getattr(sample, name) for name in IMAGES + DISPARITIES}
+        return {**maps, 'boxes': sample.boxes, 'camera': sample.cameras}
 
     def _load(self, index: int, names: Sequence[str]) -> Optional[Batch]:
         path = self._path(index)
@@ -77,7 +87,7 @@ class RenderedPairs:
     def _render_and_store(self, index: int, names: Sequence[str]) -> Batch:
         first = index - index % PAIRS_PER_RENDER
         batch = self._render(first, PAIRS_PER_RENDER)
-        pairs = [_encode({name: batch[name][i].cpu() for name in names})
+        pairs = [_encode({name: batch[name][i] for name in names})
                  for i in range(PAIRS_PER_RENDER)]
         for i, arrays in enumerate(pairs):
             path = self._path(first + i)
@@ -91,18 +101,33 @@ class RenderedPairs:
 
 
 def _encode(pair: Batch) -> dict[str, np.ndarray]:
-    """Images as uint8, disparities as fixed-point uint16."""
+    """Images as uint8, disparities as fixed-point uint16, boxes as records."""
     arrays = {}
     for name, x in pair.items():
         if name in IMAGES:
-            arrays[name] = (x * 255).round().byte().numpy()
-        else:
-            steps = x.numpy() * DISPARITY_STEPS_PER_PIXEL
+            arrays[name] = (x.cpu() * 255).round().byte().numpy()
+        elif name in DISPARITIES:
+            steps = x.cpu().numpy() * DISPARITY_STEPS_PER_PIXEL
             arrays[name] = steps.round().clip(0, 65535).astype(np.uint16)
+        elif name == 'boxes':
+            arrays[name] = np.empty(len(x), STORED_BOX)
+            for column in STORED_BOX.names:
+                arrays[name][column] = getattr(x, column)
+        else:
+            arrays[name] = np.array(astuple(x))
     return arrays
 
 
 def _decode(arrays: dict[str, np.ndarray]) -> Batch:
-    return {name: torch.from_numpy(x.astype(np.float32))
-            / (255 if name in IMAGES else DISPARITY_STEPS_PER_PIXEL)
-            for name, x in arrays.items()}
+    pair: Batch = {}
+    for name, x in arrays.items():
+        if name in IMAGES + DISPARITIES:
+            steps = 255 if name in IMAGES else DISPARITY_STEPS_PER_PIXEL
+            pair[name] = torch.from_numpy(x.astype(np.float32)) / steps
+        elif name == 'boxes':
+            columns = {column: x[column] for column in STORED_BOX.names}
+            pair[name] = LabelledBoxes(**{**columns, 'label': columns['label'].tolist()})
+        else:
+            *lengths, width, height, cx_right = x.tolist()
+            pair[name] = StereoCamera(*lengths, int(width), int(height), cx_right)
+    return pair

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from svp_ros.data.rendered import PAIRS_PER_RENDER, RenderedPairs
+from svp_ros.data.rendered import DISPARITIES, IMAGES, LABELS, PAIRS_PER_RENDER, RenderedPairs
 from svp_ros.data.transforms import augment, AugmentConfig, Batch
 from svp_ros.data.world import WorldConfig
 
@@ -60,6 +60,7 @@ class StreamConfig:
         world: the world's own settings.
         augment: the augmentation's settings.
         early: crops of the first steps, in this order, before those of height, width and batch.
+        boxes: classes of the 3D boxes that batches hold; none leaves boxes and camera out.
     """
 
     height: int = 192
@@ -72,6 +73,7 @@ class StreamConfig:
     world: WorldConfig = field(default_factory=WorldConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     early: tuple[EarlyCrops, ...] = ()
+    boxes: tuple[str, ...] = ()
 
     def __post_init__(self):
         check_crop(self.height, self.width)
@@ -111,8 +113,9 @@ class WorldStream(Dataset):
         c = self.config
         crops, seen = crops_at(c, step)
         indices = stored_indices(range(seen, seen + crops.batch), c.pairs, self.seed, self.rank)
-        batch = self.rendered.draw(indices, generator)
-        return augment(batch, crops.height, crops.width, c.augment, generator)
+        names = IMAGES + DISPARITIES + (LABELS if c.boxes else ())
+        batch = self.rendered.draw(indices, generator, names)
+        return augment(batch, crops.height, crops.width, c.augment, generator, c.boxes)
 
 
 def crops_at(config: StreamConfig, step: int) -> tuple[Union[EarlyCrops, StreamConfig], int]:

@@ -4,16 +4,18 @@ The union of what RAFT-Stereo, CREStereo and UniMatch report to help on real cam
 gets its own colours because real eyes differ.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 import math
-from typing import Union
+from typing import Any, Union
 
 import torch
 from torch import Tensor
 import torch.nn.functional as F
 
-Batch = dict[str, Tensor]
+from svp_ros.data.box_transforms import collate_boxes, crop_boxes, mirror_boxes
+
+Batch = dict[str, Any]  # tensors; until they are collated, lists of boxes and of cameras
 
 
 @dataclass(frozen=True)
@@ -70,18 +72,21 @@ class AugmentConfig:
 
 
 def augment(batch: Batch, height: int, width: int, config: AugmentConfig,
-            generator: torch.Generator) -> Batch:
+            generator: torch.Generator, classes: Sequence[str] = ()) -> Batch:
     """Crop, flip and recolour a batch.
 
     Args:
-        batch: left, right (B, 3, H, W) in [0, 1]; disparity, disparity_right (B, 1, H, W) px.
+        batch: left, right (B, 3, H, W) in [0, 1]; disparity, disparity_right (B, 1, H, W) px;
+            with `classes` also boxes (B LabelledBoxes) and camera (B StereoCamera).
         height: rows of the result.
         width: columns of the result.
         config: probabilities and ranges.
         generator: source of all randomness, on the CPU.
+        classes: names of the boxes that are asked for.
 
     Returns:
-        left, right, disparity, valid, occluded at `height` x `width`.
+        left, right, disparity, valid, occluded at `height` x `width`; with `classes` also boxes
+        and camera as `collate_boxes` describes them.
     """
     batch = flip(batch, config, generator)
     batch['occluded'] = find_occlusions(batch['disparity'], batch['disparity_right'])
@@ -89,13 +94,19 @@ def augment(batch: Batch, height: int, width: int, config: AugmentConfig,
     left, right = recolour(batch['left'], batch['right'], config, generator)
     right = misalign(right, config, generator)
     right = erase(right, config.erase, generator)
-    return {'left': left.clamp(0, 1), 'right': right.clamp(0, 1),
-            'disparity': batch['disparity'], 'occluded': batch['occluded'],
-            'valid': batch['disparity'].isfinite()}
+    result = {'left': left.clamp(0, 1), 'right': right.clamp(0, 1),
+              'disparity': batch['disparity'], 'occluded': batch['occluded'],
+              'valid': batch['disparity'].isfinite()}
+    if classes:
+        result |= collate_boxes(batch['boxes'], batch['camera'], classes, left.device)
+    return result
 
 
 def flip(batch: Batch, config: AugmentConfig, generator: torch.Generator) -> Batch:
-    """Mirror samples upside down, or sideways with the eyes swapped (truth: the right view's)."""
+    """Mirror samples upside down, or sideways with the eyes swapped (truth: the right view's).
+
+    What has boxes is never turned upside down: things stand on the ground.
+    """
     B = batch['left'].shape[0]
     result = dict(batch)
     swap = _chance(B, config.flip, generator, batch['left'].device)
@@ -104,6 +115,11 @@ def flip(batch: Batch, config: AugmentConfig, generator: torch.Generator) -> Bat
             continue
         result[one] = torch.where(swap, batch[other].flip(-1), batch[one])
         result[other] = torch.where(swap, batch[one].flip(-1), batch[other])
+    if 'boxes' in batch:
+        pairs = zip(swap.flatten().tolist(), batch['boxes'], batch['camera'])
+        result['boxes'], result['camera'] = zip(*(
+            mirror_boxes(*labels) if swapped else labels for swapped, *labels in pairs))
+        return result
     upside = _chance(B, config.upside_down, generator, batch['left'].device)
     return {name: torch.where(upside, x.flip(-2), x) for name, x in result.items()}
 
@@ -134,6 +150,7 @@ def random_crop(batch: Batch, height: int, width: int, config: AugmentConfig,
     stretch = _uniform(B, *config.stretch, generator).exp2()
     parts: dict[str, list[Tensor]] = {name: [] for name in ('left', 'right', 'disparity',
                                                            'occluded')}
+    labels = []
     for i in range(B):
         h = min(H, round(height / zoom[i].item()))
         w = min(W, round(width / (zoom[i] * stretch[i]).item()))
@@ -152,8 +169,13 @@ def random_crop(batch: Batch, height: int, width: int, config: AugmentConfig,
             parts[name].append(F.interpolate(
                 window[name].float(), size=(height, width), mode='nearest-exact'))
         parts['disparity'][-1] = parts['disparity'][-1] * (width / w)
-    result = {name: torch.cat(x) for name, x in parts.items()}
+        if 'boxes' in batch:
+            labels.append(crop_boxes(batch['boxes'][i], batch['camera'][i], (y, x, h, w), height,
+                                     width))
+    result: Batch = {name: torch.cat(x) for name, x in parts.items()}
     result['occluded'] = result['occluded'] > 0.5
+    if labels:
+        result['boxes'], result['camera'] = zip(*labels)
     return result
 
 

@@ -8,11 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from svp_ros.boxes import LabelledBoxes
 from svp_ros.data.world.builder import SceneBuilder
 from svp_ros.data.world.clutter import build_clutter, build_table
 from svp_ros.data.world.config import WorldConfig
 from svp_ros.data.world.effects import apply_effects
 from svp_ros.data.world.fields import build_field
+from svp_ros.data.world.labels import label_things
 from svp_ros.data.world.render import render
 from svp_ros.data.world.rooms import build_room
 from svp_ros.data.world.scene import log_uniform, Pose, Scene
@@ -21,15 +23,6 @@ from svp_ros.data.world.textures import make_texture_bank
 from svp_ros.geometry import StereoCamera
 
 KINDS = ('room', 'street', 'clutter', 'table')
-
-
-@dataclass(frozen=True)
-class Boxes3D:
-    """Labelled 3D boxes of one image in the left camera's optical frame."""
-
-    box3d: np.ndarray     # (N, 7) float32 x, y, z, l, h, w, ry
-    label: list[str]      # (N,) Car, Pedestrian or Cyclist
-    instance: np.ndarray  # (N,) int64, numbers in the instance map
 
 
 @dataclass(frozen=True)
@@ -42,7 +35,7 @@ class StereoSample:
     disparity_right: Tensor  # (B, 1, H, W), right-referenced
     occluded: Tensor         # (B, 1, H, W) bool, left pixels that the right eye does not see
     instance: Tensor         # (B, 1, H, W) int32, 0 = background
-    boxes: list[Boxes3D]
+    boxes: list[LabelledBoxes]
     cameras: list[StereoCamera]
 
 
@@ -107,8 +100,7 @@ class World:
             disparity = torch.cat([truth.disparity, truth.disparity_right])
             colours = apply_effects(colours, disparity, self.config, seed, frame)
         left, right = colours.clamp(0, 1).chunk(2)
-        boxes = [self._boxes(scene, instance)
-                 for scene, instance in zip(scenes, truth.instance)]
+        boxes = label_things(scenes, truth.instance, self.textures, self.device)
         return StereoSample(left, right, truth.disparity, truth.disparity_right, truth.occluded,
                             truth.instance, boxes, [scene.camera for scene in scenes])
 
@@ -141,20 +133,6 @@ class World:
         elif not street:
             light = (build_table if kind == 'table' else build_clutter)(builder, camera, nearest)
         return Scene(builder.primitives, light, camera, pose, builder.boxes, velocity)
-
-    def _boxes(self, scene: Scene, instance: Tensor) -> Boxes3D:
-        """Return the boxes of things that are seen, in the camera's frame."""
-        seen = set(instance.unique().tolist())
-        boxes = [box for box in scene.boxes if box.instance in seen]
-        to_camera = scene.pose.rotation.T
-        box3d = np.zeros((len(boxes), 7), np.float32)
-        for row, box in zip(box3d, boxes):
-            heading = to_camera @ (np.cos(box.yaw), 0, -np.sin(box.yaw))
-            row[:3] = to_camera @ (box.centre - scene.pose.position)
-            row[3:6] = box.size
-            row[6] = np.arctan2(-heading[2], heading[0])
-        return Boxes3D(box3d, [box.label for box in boxes],
-                       np.array([box.instance for box in boxes], np.int64))
 
 
 def _check(seed: int, count: int, height: int, width: int, kind: Optional[str]) -> None:

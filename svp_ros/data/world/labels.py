@@ -1,0 +1,101 @@
+"""Labels of the things of rendered scenes: 3D and 2D boxes, truncation and occlusion."""
+
+from dataclasses import replace
+from typing import Sequence, Union
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from svp_ros.boxes import box2d_area, clip_boxes, LabelledBoxes, project_boxes
+from svp_ros.data.world.raycast import cast
+from svp_ros.data.world.scene import LabelledBox, Scene
+from svp_ros.data.world.table import make_table
+from svp_ros.data.world.textures import TextureBank
+from svp_ros.geometry import StereoCamera
+
+VISIBLE_SHARES = (0.8, 0.4, 0.1)  # below them a thing is partly, largely, almost wholly occluded
+RAYS = 16  # along each axis of a thing's 2D box, at most
+
+
+def label_things(scenes: Sequence[Scene], instance: Tensor, bank: TextureBank,
+                 device: Union[str, torch.device] = 'cpu') -> list[LabelledBoxes]:
+    """Describe the labelled things of every scene of which the left eye sees a pixel.
+
+    Occlusion compares the visible pixels with those that the thing would have alone in the
+    image: 0 from 80 % on, 1 from 40 %, 2 from 10 %, else 3. 2D boxes surround the 3D ones.
+
+    Args:
+        scenes: B scenes.
+        instance: (B, 1, H, W) int32, what the left eyes see.
+        bank: textures.
+        device: where to cast rays.
+    """
+    visible = [np.bincount(seen.flatten()) for seen in instance.cpu().numpy()]
+    labelled = [_place_boxes(scene, count) for scene, count in zip(scenes, visible)]
+    alone = iter(_count_pixels_alone(scenes, labelled, bank, device))
+    return [replace(boxes, occlusion=_grade(count[boxes.instance],
+                                            [next(alone) for _ in boxes.label]))
+            for boxes, count in zip(labelled, visible)]
+
+
+def _place_boxes(scene: Scene, visible: np.ndarray) -> LabelledBoxes:
+    """Return the boxes of things that are seen, in the camera's frame; occlusion unknown."""
+    things = [box for box in scene.boxes
+              if box.instance < len(visible) and visible[box.instance]]
+    box3d = np.array([_to_camera(scene, box) for box in things], np.float32).reshape(-1, 7)
+    camera = scene.camera
+    whole = np.nan_to_num(project_boxes(box3d, camera))
+    box2d = clip_boxes(whole, camera.width, camera.height)
+    inside = box2d_area(box2d)
+    truncation = 1 - inside / np.maximum(box2d_area(whole), 1e-6)
+    boxes = LabelledBoxes(box3d, [box.label for box in things], box2d,
+                          truncation.clip(0, 1).astype(np.float32),
+                          np.full(len(things), 3), np.array([box.instance for box in things],
+                                                            np.int64))
+    return boxes.select(inside > 0)
+
+
+def _to_camera(scene: Scene, box: LabelledBox) -> tuple[float, ...]:
+    to_camera = scene.pose.rotation.T
+    heading = to_camera @ (np.cos(box.yaw), 0, -np.sin(box.yaw))
+    return (*(to_camera @ (box.centre - scene.pose.position)), *box.size,
+            np.arctan2(-heading[2], heading[0]))
+
+
+def _count_pixels_alone(scenes: Sequence[Scene], labelled: Sequence[LabelledBoxes],
+                        bank: TextureBank, device: Union[str, torch.device]) -> list[float]:
+    """Return about how many pixels each thing would have if nothing hid it.
+
+    Each thing is a scene of its own for a camera that sees its 2D box and little more.
+    """
+    windows, columns, rows, steps = [], [], [], []
+    for scene, boxes in zip(scenes, labelled):
+        parts: dict[int, list] = {}
+        for primitive in scene.primitives:
+            parts.setdefault(primitive.instance, []).append(primitive)
+        for (left, top, right, bottom), instance in zip(boxes.box2d, boxes.instance):
+            first_x, first_y = np.ceil(left), np.ceil(top)
+            width, height = max(right - first_x, 0) // 1 + 1, max(bottom - first_y, 0) // 1 + 1
+            step_x, step_y = max(1, width / RAYS), max(1, height / RAYS)
+            seen = scene.camera
+            camera = StereoCamera(
+                seen.fx / step_x, seen.fy / step_y, (seen.cx - first_x + 0.5) / step_x - 0.5,
+                (seen.cy - first_y + 0.5) / step_y - 0.5, seen.baseline, RAYS, RAYS)
+            windows.append(replace(scene, primitives=parts[int(instance)], camera=camera))
+            columns.append(round(width / step_x))
+            rows.append(round(height / step_y))
+            steps.append(step_x * step_y)
+    if not windows:
+        return []
+    table = make_table(windows, device)
+    left_eyes = replace(table, origin=table.origin[:1])
+    hit = cast(left_eyes, bank, len(windows), RAYS, RAYS).primitive.cpu().numpy() >= 0
+    inside = ((np.arange(RAYS) < np.array(columns)[:, None])[:, None]
+              & (np.arange(RAYS) < np.array(rows)[:, None])[..., None])
+    return (np.array(steps) * (hit & inside).sum((1, 2))).tolist()
+
+
+def _grade(visible: np.ndarray, alone: Sequence[float]) -> np.ndarray:
+    share = visible / np.maximum(alone, 1)
+    return sum((share < limit).astype(np.int64) for limit in VISIBLE_SHARES)
