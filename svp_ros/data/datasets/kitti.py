@@ -8,6 +8,7 @@ eval_scene_flow.php; Geiger et al. 2012, Menze and Geiger 2015.
 
 from collections.abc import Iterator
 from functools import partial
+import math
 from pathlib import Path
 
 import numpy as np
@@ -70,6 +71,9 @@ def read_calibration(path: Path, left_key: str, right_key: str, height: int,
     """
     left, right = read_named_numbers(path, {left_key: 12, right_key: 12})
     # -fx * x of the camera; the left one of the colour pair is not the origin
-    baseline = (left[3] - right[3]) / left[0]
-    return Calibration(StereoCamera(left[0], left[5], left[2], left[6], baseline, width, height,
-                                    right[2]))
+    baseline = (left[3] - right[3]) / (left[0] or math.nan)
+    try:
+        return Calibration(StereoCamera(left[0], left[5], left[2], left[6], baseline, width,
+                                        height, right[2]))
+    except ValueError as error:
+        raise ValueError(f'{path} is of no rectified pair: {error}') from None
