@@ -28,7 +28,8 @@ CORNERS = np.array(list(product((-1, 1), repeat=3)))
 EDGES = np.array([(a, b) for a in range(8) for b in range(a + 1, 8) if (a ^ b) in (1, 2, 4)])
 NEAR = 0.1  # metres; what is nearer to the image plane has no useful projection
 
-# KITTI's easy, moderate, hard: least height in pixels, worst occlusion, largest truncation.
+# KITTI's easy, moderate, hard: a box is higher than so many pixels, and its worst occlusion and
+# largest truncation are these.
 DIFFICULTIES = ((40, 0, 0.15), (25, 1, 0.30), (25, 2, 0.50))
 
 
@@ -201,7 +202,7 @@ def difficulty(boxes: LabelledBoxes) -> np.ndarray:
     height = boxes.box2d[:, 3] - boxes.box2d[:, 1]
     level = np.full(len(boxes), len(DIFFICULTIES))
     for number, (least, worst, largest) in reversed(list(enumerate(DIFFICULTIES))):
-        level[(height >= least) & (boxes.occlusion <= worst) & (boxes.truncation <= largest)
+        level[(height > least) & (boxes.occlusion <= worst) & (boxes.truncation <= largest)
               & (np.array(boxes.label) != DONT_CARE)] = number
     return level
 

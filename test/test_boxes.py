@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 import shapely
 import shapely.affinity
 import torch
@@ -233,9 +234,9 @@ def test_no_boxes_overlap_nothing():
 
 
 def test_difficulty_is_that_of_kitti():
-    # height, occlusion, truncation -> level; the limits themselves are within
-    cases = [(40, 0, 0.15, 0), (39, 0, 0.15, 1), (40, 1, 0.0, 1), (40, 0, 0.16, 1),
-             (25, 1, 0.3, 1), (25, 2, 0.0, 2), (25, 0, 0.5, 2), (24, 0, 0.0, 3),
+    # height, occlusion, truncation -> level; the height has to exceed the limit
+    cases = [(41, 0, 0.15, 0), (40, 0, 0.15, 1), (41, 1, 0.0, 1), (41, 0, 0.16, 1),
+             (26, 1, 0.3, 1), (26, 2, 0.0, 2), (26, 0, 0.5, 2), (25, 0, 0.0, 3),
              (90, 3, 0.0, 3), (90, 0, 0.51, 3)]
     boxes = labelled([[0, 10, 50, 10 + height] for height, *_ in cases],
                      [case[1] for case in cases], [case[2] for case in cases])
@@ -272,3 +273,31 @@ def test_selection_takes_masks_indices_and_nothing():
     np.testing.assert_array_equal(turned.box3d, boxes.box3d[[2, 0]])
     assert len(boxes.select(np.zeros(3, bool))) == 0
     assert boxes.select(np.array([], int)).box3d.shape == (0, 7)
+
+
+def test_messages_carry_the_same_boxes():
+    pytest.importorskip('geometry_msgs')
+    from std_msgs.msg import Header
+    from visualization_msgs.msg import Marker
+
+    from svp_ros.ros.box_messages import box_markers, box_pose
+
+    box3d = random_boxes(6, 10).astype(np.float32)
+    expected = corners(box3d)
+
+    def place(pose, points):
+        q, p = pose.orientation, pose.position
+        turn = Rotation.from_quat([q.x, q.y, q.z, q.w])
+        return turn.apply(points) + [p.x, p.y, p.z]
+
+    for box, points in zip(box3d, expected):
+        np.testing.assert_allclose(place(box_pose(box), CORNERS / 2 * box[3:6]), points, atol=1e-5)
+    markers = box_markers(Boxes(box3d, ['Car'] * 6, np.ones(6)), Header()).markers
+    cubes, lines = ([m for m in markers if m.type == kind and m.action == m.ADD]
+                    for kind in (Marker.CUBE, Marker.LINE_LIST))
+    for cube, line, points in zip(cubes, lines, expected):
+        size = [cube.scale.x, cube.scale.y, cube.scale.z]
+        np.testing.assert_allclose(place(cube.pose, CORNERS / 2 * size), points, atol=1e-5)
+        ends = place(line.pose, np.array([(p.x, p.y, p.z) for p in line.points]))
+        sides = {frozenset(map(tuple, side)) for side in ends.round(3).reshape(12, 2, 3)}
+        assert sides == {frozenset(map(tuple, side)) for side in points[EDGES].round(3)}

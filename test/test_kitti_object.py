@@ -154,6 +154,12 @@ def test_a_line_that_is_no_label_is_named(tmp_path, line, message):
         read_labels(path)
 
 
+def test_a_file_that_is_no_text_is_named(tmp_path):
+    (tmp_path / '000007.txt').write_bytes(b'\x89PNG\xff\x00 1 2')
+    with pytest.raises(ValueError, match='000007.txt, line 1: '):
+        read_labels(tmp_path / '000007.txt')
+
+
 def test_ground_truth_is_no_result(tmp_path):
     with pytest.raises(ValueError, match='score has 16 columns, got 15; that is the ground truth'):
         read_results(write(tmp_path / 'a.txt', CAR))

@@ -111,7 +111,7 @@ def _read_lines(path: PathLike, columns: int) -> tuple[list[str], np.ndarray]:
     if not path.is_file():
         raise FileNotFoundError(f'no file {path}')
     label, values = [], []
-    for number, line in enumerate(path.read_text().splitlines(), 1):
+    for number, line in enumerate(path.read_text(errors='replace').splitlines(), 1):
         words = line.split()
         if not words:
             continue
