@@ -16,6 +16,7 @@ from svp_ros.config import load_config
 from svp_ros.data.pair_stream import DataSource, PairStreamConfig
 from svp_ros.model.build import build_model, load_checkpoint, NetworkConfig, save_checkpoint
 from svp_ros.predictor import StereoPredictor
+from svp_ros.train.detection import DetectionTraining
 from svp_ros.train.disparity import DisparityTraining, main
 from svp_ros.train.loop import (
     _drop_rows_after,
@@ -340,5 +341,6 @@ def test_shipped_configurations_are_valid(path):
         proof = pytest.importorskip('svp_ros.train.proof')
         load_config(proof.ProofConfig, path)
     else:
-        configuration = {'pretrain': PretrainConfig, 'disparity': DisparityTraining}[kind]
+        configuration = {'pretrain': PretrainConfig, 'disparity': DisparityTraining,
+                         'detection': DetectionTraining}[kind]
         assert load_config(configuration, path).loop.steps >= 1000

@@ -32,7 +32,7 @@ class DetectionMaps:
         heat: logits of the classes, high at centres of objects.
         offset: (2) from the cell's centre to the projected centre of the box, cells, x and y.
         near: (1) disparity of the object's visible surface, pixels of the network's input.
-        depth_offset: (1) from that surface to the centre of the box along the optical axis, metres.
+        depth_offset: (1) from that surface to the box's centre along the optical axis, metres.
         log_scale: (1) log of the Laplacian scale of the error of the centre's disparity, pixels.
         size: (3) log of length, height and width relative to the class's mean.
         axis: (2) cosine and sine of twice the observation angle, alike for front and back.

@@ -53,6 +53,8 @@ def detection_targets(boxes: Tensor, camera: Tensor, mean_sizes: Tensor, h: int,
             other negative ones are objects of no asked class.
         camera: (B, 6), `camera_row` of every crop.
         mean_sizes: (classes, 3) length, height, width, metres.
+        h: rows of cells.
+        w: columns of cells.
 
     Source: Gaussians as wide as the box, Liu et al. 2020 (TTFNet), section 4.
     """

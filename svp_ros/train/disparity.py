@@ -76,20 +76,20 @@ class Validation:
     """Score averaged weights on fixed world pairs that training never sees.
 
     Args:
-        config: the experiment.
+        stream: world and size of the pairs.
+        pairs: how many.
         network: architecture of the weights.
         folder: run folder.
         device: where the network runs.
         scenes: labelled pairs of real cameras that are scored as well, at network size.
     """
 
-    def __init__(self, config: DisparityTraining, network: NetworkConfig, folder: Path,
+    def __init__(self, stream: StreamConfig, pairs: int, network: NetworkConfig, folder: Path,
                  device: torch.device, scenes: Sequence[Scene] = ()):
-        c = config.stream
-        world = World(c.world, c.photographs)
+        world = World(stream.world, stream.photographs)
         self.samples = [
-            world.sample(VALIDATION_SEED + i, PAIRS_PER_VALIDATION_BATCH, c.height, c.width)
-            for i in range(config.validation_pairs // PAIRS_PER_VALIDATION_BATCH)]
+            world.sample(VALIDATION_SEED + i, PAIRS_PER_VALIDATION_BATCH, stream.height,
+                         stream.width) for i in range(pairs // PAIRS_PER_VALIDATION_BATCH)]
         self.model = build_model(network).to(device).eval()
         self.network = network
         self.folder = folder
@@ -160,14 +160,15 @@ def main(argv: Optional[list[str]] = None) -> int:
     fabric = make_fabric(arguments.accelerator, arguments.devices, config.precision, folder,
                          arguments.nodes)
     seed_everything(config.seed, verbose=False)
-    model, network, samples = start_network(build_model, config, arguments.resume)
+    network = get_size(config.size)
+    model, samples = start_network(build_model, network, config.start, arguments.resume)
     run = open_run(model, config.loop, folder, fabric, config, arguments.resume, samples)
 
     on_gpu = fabric.device.type == 'cuda' and arguments.cache is None
     stream = WorldStream(config.stream, config.seed, str(fabric.device) if on_gpu else 'cpu',
                          arguments.cache, fabric.global_rank)
-    validate = (Validation(config, network, folder, fabric.device, scenes)
-                if fabric.is_global_zero else None)
+    validate = (Validation(config.stream, config.validation_pairs, network, folder,
+                           fabric.device, scenes) if fabric.is_global_zero else None)
     run.train(batches(stream, run.step, config.loop.steps, 0 if on_gpu else arguments.workers),
               losses_of_batch, validate)
     if fabric.is_global_zero:

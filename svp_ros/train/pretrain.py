@@ -205,7 +205,8 @@ def train(config: PretrainConfig, folder: Path, accelerator: str = 'auto', devic
     folder.mkdir(parents=True, exist_ok=True)
     fabric = make_fabric(accelerator, devices, config.precision, folder, nodes)
     seed_everything(config.seed, verbose=False)
-    model, network, samples = start_network(build_reconstruction, config, resume)
+    network = get_size(config.size)
+    model, samples = start_network(build_reconstruction, network, config.start, resume)
     on_gpu = fabric.device.type == 'cuda' and cache is None
     stream = PairStream(config.stream, config.seed, str(fabric.device) if on_gpu else 'cpu',
                         cache, fabric.global_rank, (cache or folder) / 'recordings')

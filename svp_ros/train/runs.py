@@ -6,7 +6,7 @@ from dataclasses import asdict
 import logging
 from pathlib import Path
 import signal
-from typing import Any, TypeVar
+from typing import Any, Optional, TypeVar
 
 from lightning.fabric import Fabric
 from lightning.fabric.loggers import TensorBoardLogger
@@ -16,7 +16,7 @@ import yaml
 
 from svp_ros.config import load_config
 from svp_ros.files import replace_file
-from svp_ros.model.build import get_size, load_start, NetworkConfig
+from svp_ros.model.build import load_start, NetworkConfig
 from svp_ros.predictor import find_model
 from svp_ros.provenance import find_commit
 from svp_ros.train.loop import LoopConfig, TrainingRun
@@ -159,32 +159,32 @@ def _plain(value: Any) -> Any:
     return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
-def start_network(build: Callable[[NetworkConfig], nn.Module], config: Any,
-                  resume: bool) -> tuple[nn.Module, NetworkConfig, int]:
+def start_network(build: Callable[[NetworkConfig], nn.Module], network: NetworkConfig,
+                  start: Optional[str], resume: bool) -> tuple[nn.Module, int]:
     """Fresh weights, or those of the checkpoint that the experiment starts from.
 
     A resumed run has its own and no longer needs that checkpoint.
 
     Args:
         build: makes the network.
-        config: the experiment, with `size` and `start`.
+        network: its architecture.
+        start: checkpoint to start from, by path or name in models/.
         resume: whether the run is resumed.
 
     Returns:
-        The network, its architecture, and the samples that its weights have seen so far.
+        The network, and the samples that its weights have seen so far.
 
     Raises:
         FileNotFoundError: If there is no such checkpoint.
         ValueError: If the start is a network of another size.
     """
-    network = get_size(config.size)
     model, samples = build(network), 0
-    if config.start and not resume:
-        path = find_model(config.start)
+    if start and not resume:
+        path = find_model(start)
         count, notes = load_start(model, network, path)
         samples = int(notes.get('samples', 0))
         log.info('starting from %d of %d tensors of %s', count, len(model.state_dict()), path)
-    return model, network, samples
+    return model, samples
 
 
 def check_precision(precision: str) -> None:

@@ -1,0 +1,288 @@
+"""`svp finetune detection`: teach a disparity network to see objects in 3D."""
+
+import argparse
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Optional
+
+from lightning.fabric import seed_everything
+import numpy as np
+import torch
+from torch import nn, Tensor
+
+from svp_ros.box_pictures import draw_birds_eye, draw_boxes
+from svp_ros.boxes import Boxes, clip_boxes, LabelledBoxes, project_boxes
+from svp_ros.config import load_config
+from svp_ros.data.box_transforms import LEAST_HEIGHT
+from svp_ros.data.formats import write_image
+from svp_ros.data.labelled import find_scenes
+from svp_ros.data.labelled_frames import find_frames, LabelledFrame
+from svp_ros.data.labelled_stream import LabelledStream, MixedStream
+from svp_ros.data.stream import batches, StreamConfig, VALIDATION_SEED, WorldStream
+from svp_ros.data.world import StereoSample, World
+from svp_ros.eval.average_precision import average_precision, overlap_limits, ScoredImage
+from svp_ros.model.build import build_model, get_size, NetworkConfig, ObjectClass
+from svp_ros.model.detection import camera_row, CELL, decode_boxes
+from svp_ros.train.detection_losses import detection_losses, detection_targets
+from svp_ros.train.disparity import Validation
+from svp_ros.train.loop import LoopConfig
+from svp_ros.train.losses import at_stride, disparity_losses
+from svp_ros.train.runs import (
+    add_run_options,
+    check_precision,
+    make_fabric,
+    open_run,
+    refuse_options,
+    settle_config,
+    start_network,
+)
+
+# Mean sizes of KITTI's labels, metres.
+KITTI_CLASSES = (ObjectClass('Car', 3.88, 1.53, 1.63),
+                 ObjectClass('Pedestrian', 0.84, 1.76, 0.66),
+                 ObjectClass('Cyclist', 1.76, 1.74, 0.60))
+MODERATE = (2 * LEAST_HEIGHT, 1, 0.3)  # least height, worst occlusion, largest truncation
+PICTURES, SHOWN_SCORE = 4, 0.3  # of what validation draws
+SURE = 0.8  # confidence from which a network's own disparity is taken for the truth
+
+
+@dataclass(frozen=True)
+class DetectionTraining:
+    """One experiment; `config/train/detection_*.yaml` override these defaults.
+
+    Args:
+        size: nano, small or base.
+        start: checkpoint (path or name in models/) of a disparity network, or of one that is
+            pre-trained, whose weights are the start; None: fresh weights.
+        classes: objects to find and their mean sizes.
+        data: folder of labelled frames to train on beside the world; None: the world alone.
+        split: text file with the names of its frames that are for training; None: all.
+        data_batch: labelled frames per step and process, beside the world's `stream.batch`.
+        disparity_weight: of the disparity's losses beside those of the boxes.
+        seed: seed of weights, world and augmentation.
+        precision: 32-true or bf16-mixed.
+        validation_pairs: fixed world pairs of which every validation scores the disparity.
+        validation_streets: fixed rendered streets of which it scores the boxes.
+        stream: data.
+        loop: optimisation.
+    """
+
+    size: str = 'nano'
+    start: Optional[str] = None
+    classes: tuple[ObjectClass, ...] = KITTI_CLASSES
+    data: Optional[str] = None
+    split: Optional[str] = None
+    data_batch: int = 2
+    disparity_weight: float = 1.0
+    seed: int = 0
+    precision: str = 'bf16-mixed'
+    validation_pairs: int = 32
+    validation_streets: int = 48
+    stream: StreamConfig = field(default_factory=StreamConfig)
+    loop: LoopConfig = field(default_factory=LoopConfig)
+
+    def __post_init__(self):
+        get_size(self.size)
+        check_precision(self.precision)
+        if not self.classes:
+            raise ValueError('classes must name at least one class of objects')
+        if self.data is None and self.split is not None:
+            raise ValueError('split names frames of data, which is missing')
+        for name in ('data_batch', 'validation_pairs', 'validation_streets'):
+            if getattr(self, name) < 1:
+                raise ValueError(f'{name} must be at least 1, got {getattr(self, name)}')
+
+    @property
+    def network(self) -> NetworkConfig:
+        """Architecture with the detection head."""
+        return replace(get_size(self.size), classes=self.classes)
+
+
+class Objects:
+    """Scores the boxes of a network on rendered streets that training never sees.
+
+    Args:
+        config: the experiment; streets have the stream's rendered size.
+        folder: run folder, for a picture.
+    """
+
+    def __init__(self, config: DetectionTraining, folder: Path):
+        c = config.stream
+        self.picture = folder / 'boxes.png'
+        self.mean_sizes = torch.tensor([item.size for item in config.classes])
+        self.names = [item.name for item in config.classes]
+        world = World(c.world, c.photographs)
+        height, width = (length // 32 * 32 for length in (c.render_height, c.render_width))
+        self.streets = [world.sample(VALIDATION_SEED - 1 - i, 1, height, width, 'street')
+                        for i in range(config.validation_streets)]
+
+    @torch.inference_mode()
+    def __call__(self, model: nn.Module, device: torch.device) -> dict[str, float]:
+        """Return the average precision, percent, of every class that the streets show."""
+        images, pictures = [], []
+        for street in self.streets:
+            camera = street.cameras[0]
+            maps = model(street.left.to(device), street.right.to(device)).detection.cpu()
+            box3d, score, label = (x[0].numpy() for x in decode_boxes(
+                maps, torch.tensor([camera_row(camera)]), self.mean_sizes))
+            found = Boxes(box3d, [self.names[i] for i in label], score)
+            box2d = clip_boxes(project_boxes(box3d, camera), camera.width, camera.height)
+            images.append(ScoredImage(street.boxes[0], found, box2d))
+            if len(pictures) < PICTURES:
+                pictures.append(_picture(street, found))
+        write_image(self.picture, np.vstack(pictures))
+        scores = {}
+        for name in self.names:
+            strict, loose = overlap_limits(name)
+            for title, metric, overlap in (('bev_loose', 'bev', loose), ('3d_loose', '3d', loose),
+                                           ('3d', '3d', strict)):
+                ap = average_precision(images, name, metric, MODERATE, overlap)['ap']
+                if ap is not None:
+                    scores[f'{name.lower()}_{title}'] = ap
+        return scores
+
+
+def _picture(street: StereoSample, found: Boxes) -> np.ndarray:
+    """RGB picture of truth and detections, on the left image and from above."""
+    truth, camera = street.boxes[0], street.cameras[0]
+    shown = found.select(found.score >= SHOWN_SCORE)
+    image = (street.left[0] * 255).byte().permute(1, 2, 0).numpy()
+    image = draw_boxes(image, truth.box3d, truth.label, None, camera)
+    image = draw_boxes(image, shown.box3d, shown.label, shown.score, camera)
+    return np.hstack((image, draw_birds_eye(camera, shown, truth, camera.height)))
+
+
+def losses_of_batch(model: nn.Module, batch: dict[str, Tensor], mean_sizes: Tensor,
+                    disparity_weight: float, teacher: Optional[nn.Module] = None
+                    ) -> dict[str, Tensor]:
+    """Weighted terms of the loss of one batch.
+
+    Args:
+        model: with a detection head.
+        batch: of `LabelledStream` or of a `WorldStream` with boxes.
+        mean_sizes: (classes, 3) metres.
+        disparity_weight: of the disparity's terms.
+        teacher: gives the disparity of samples that have none.
+    """
+    if teacher is not None:
+        batch = {**batch, **_taught(teacher, batch)}
+    output = model(batch['left'], batch['right'])
+    disparity, valid, camera = batch['disparity'], batch['valid'], batch['camera']
+    losses = {name: disparity_weight * x for name, x in disparity_losses(
+        output, disparity, valid, batch['occluded']).items()}
+    maps = output.detection
+    targets = detection_targets(batch['boxes'], camera, mean_sizes, *maps.shape[-2:])
+    return losses | detection_losses(maps, targets, camera, at_stride(disparity, CELL),
+                                     at_stride(valid, CELL))
+
+
+@torch.no_grad()
+def _taught(teacher: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Fill in what the teacher is sure of where a sample has no disparity at all."""
+    output = teacher(batch['left'], batch['right'])
+    unknown = ~batch['valid'].flatten(1).any(dim=1).view(-1, 1, 1, 1)
+    confidence = 1 - torch.exp(-3 * torch.exp(-output.log_scale))
+    sure = (confidence > SURE) & (output.no_match < 0)
+    return {'disparity': torch.where(unknown, output.disparity, batch['disparity']),
+            'valid': torch.where(unknown, sure, batch['valid']),
+            'occluded': batch['occluded'] & ~unknown}
+
+
+def main(argv: Optional[list[str]] = None) -> int:
+    """Entry point of `svp finetune detection`."""
+    parser = argparse.ArgumentParser(
+        prog='svp finetune detection', description=__doc__.splitlines()[0],
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    add_run_options(parser, 'config/train/detection_small.yaml for a GPU')
+    parser.add_argument('--data', help='folder of your own labelled frames, laid out as KITTI '
+                        'or as svp render writes them; overrides the config')
+    parser.add_argument('--split', help='text file with the names of the frames to train on')
+    parser.add_argument('--classes', nargs='+', help='names of the classes to find, as the labels '
+                        'of --data call them; their mean sizes are taken from the labels')
+    parser.add_argument('--start', help='model to start from; overrides the config')
+    parser.add_argument('--labelled', type=Path, help='folder of scenes with disparity, see '
+                        '`svp evaluate disparity`; they are scored at every validation')
+    arguments = parser.parse_args(argv)
+    if arguments.resume and not arguments.config:
+        refuse_options(parser, arguments, '--resume without --config keeps the settings of the '
+                       'run', 'photographs', 'data', 'split', 'classes', 'start')
+    config = _settle(load_config(DetectionTraining, arguments.config), arguments)
+    folder = arguments.out
+    config = settle_config(config, folder, arguments.resume,
+                           bool(arguments.config) or not arguments.resume)
+    scenes = find_scenes(arguments.labelled) if arguments.labelled else []
+    frames = find_frames(config.data, config.split) if config.data else []
+    folder.mkdir(parents=True, exist_ok=True)
+
+    fabric = make_fabric(arguments.accelerator, arguments.devices, config.precision, folder,
+                         arguments.nodes)
+    seed_everything(config.seed, verbose=False)
+    model, samples = start_network(build_model, config.network, config.start, arguments.resume)
+    teacher = deepcopy(model).eval().requires_grad_(False) if frames else None
+    run = open_run(model, config.loop, folder, fabric, config, arguments.resume, samples)
+
+    stream = replace(config.stream, boxes=config.network.class_names)
+    on_gpu = fabric.device.type == 'cuda' and arguments.cache is None
+    data = MixedStream(
+        WorldStream(stream, config.seed, str(fabric.device) if on_gpu else 'cpu',
+                    arguments.cache, fabric.global_rank),
+        LabelledStream(frames, stream, config.data_batch, config.seed, fabric.global_rank)
+        if frames else None)
+    mean_sizes = torch.tensor([item.size for item in config.classes], device=fabric.device)
+    if teacher is not None:
+        teacher.to(fabric.device)
+
+    validate = None
+    if fabric.is_global_zero:
+        disparity = Validation(config.stream, config.validation_pairs, config.network, folder,
+                               fabric.device, scenes)
+        objects = Objects(config, folder)
+
+        def validate(weights: dict[str, Tensor], seen: int) -> dict[str, float]:
+            metrics = disparity(weights, seen)
+            return metrics | objects(disparity.model, fabric.device)
+    run.train(batches(data, run.step, config.loop.steps, 0 if on_gpu else arguments.workers),
+              lambda model, batch: losses_of_batch(model, batch, mean_sizes,
+                                                   config.disparity_weight, teacher), validate)
+    if fabric.is_global_zero:
+        print(f'trained {config.loop.steps} steps; weights: {folder / "average.safetensors"}')
+    return 0
+
+
+def _settle(config: DetectionTraining, arguments: argparse.Namespace) -> DetectionTraining:
+    """Let the command line win over the file."""
+    if arguments.photographs:
+        config = replace(config, stream=replace(config.stream,
+                                                photographs=arguments.photographs))
+    given = {name: getattr(arguments, name) for name in ('data', 'split', 'start')
+             if getattr(arguments, name)}
+    config = replace(config, **given)
+    if arguments.classes:
+        if not config.data:
+            raise ValueError('--classes takes the sizes from labels; name their folder with '
+                             '--data')
+        config = replace(config, classes=measure_classes(
+            find_frames(config.data, config.split), arguments.classes))
+    return config
+
+
+def measure_classes(frames: list[LabelledFrame], names: list[str]) -> tuple[ObjectClass, ...]:
+    """Mean size of every named class in the labels.
+
+    Raises:
+        ValueError: If the labels have no box of a class; the text lists those that they have.
+    """
+    labelled: list[LabelledBoxes] = [frame.read_boxes() for frame in frames]
+    sizes: dict[str, list] = {}
+    for boxes in labelled:
+        for label, box3d in zip(boxes.label, boxes.box3d):
+            if (box3d[3:6] > 0).all():  # neither NaN nor degenerate
+                sizes.setdefault(label, []).append(box3d[3:6])
+    missing = [name for name in names if name not in sizes]
+    if missing:
+        there = ', '.join(f'{name} ({len(boxes)})' for name, boxes in sorted(sizes.items()))
+        raise ValueError(f'no 3D box is labelled {" or ".join(missing)}; the labels have '
+                         f'{there or "none at all"}')
+    return tuple(ObjectClass(name, *(sum(values) / len(values) for values in zip(
+        *(size.tolist() for size in sizes[name])))) for name in names)
