@@ -28,7 +28,7 @@ class StereoRig:
         topics: resolved names of the topics, by `left/camera_info`, `left/image_rect`, ...
         rectify: 'auto', 'on' or 'off'.
         baseline_override: metres, 0 to take the baseline of CameraInfo.
-        size: (width, height) of all outputs; None keeps the size of the images.
+        size: (width, height) of all outputs, which may change; None keeps that of the images.
     """
 
     def __init__(self, topics: dict[str, str], rectify: str = 'auto',
@@ -38,7 +38,7 @@ class StereoRig:
         self._topics = topics
         self._rectify = rectify
         self._baseline_override = baseline_override
-        self._size = size
+        self.size = size
         self._infos = {}
         self._made_for = None
         self._rectifiers = None
@@ -72,13 +72,14 @@ class StereoRig:
         if self._rectifiers:
             left, right = self._rectifiers[0](left), self._rectifiers[1](right)
             inside = self._rectifiers[0].inside
-        if self._size is None or self._size == (self.camera.width, self.camera.height):
+        size = self.size
+        if size is None or size == (self.camera.width, self.camera.height):
             return RectifiedPair(left, right, self.camera, inside)
-        width, height = self._size
-        left, right = (cv2.resize(image, self._size, interpolation=cv2.INTER_AREA)
+        width, height = size
+        left, right = (cv2.resize(image, size, interpolation=cv2.INTER_AREA)
                        for image in (left, right))
         if inside is not None:
-            inside = cv2.resize(np.uint8(255) * inside, self._size,
+            inside = cv2.resize(np.uint8(255) * inside, size,
                                 interpolation=cv2.INTER_AREA) == 255
         camera = self.camera.scaled(width / self.camera.width, height / self.camera.height)
         return RectifiedPair(left, right, camera, inside)

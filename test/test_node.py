@@ -95,7 +95,9 @@ def test_thresholds_change_live_and_bad_values_are_refused_with_the_reason(rig):
     assert not result.successful and 'min_depth must be below max_depth' in result.reason
     result = rig.set_parameter('confidence_threshold', 1.5)
     assert not result.successful and '1.5' in result.reason
-    result = rig.set_parameter('model', 'other')
+    result = rig.set_parameter('rectify', 'off')
+    assert not result.successful and 'rectify cannot change while the node is' in result.reason
+    result = rig.set_parameter('autostart', False)
     assert not result.successful and 'read-only' in result.reason
     rig.listen('disparity')
     assert rig.set_parameter('max_depth', 4.0).successful
@@ -108,11 +110,11 @@ def test_thresholds_change_live_and_bad_values_are_refused_with_the_reason(rig):
 
 
 def test_parameters_describe_themselves(rig):
-    names = ['max_depth', 'model', 'rectify']
+    names = ['max_depth', 'model', 'autostart']
     descriptors = rig.call(DescribeParameters, 'stereo_node/describe_parameters',
                            DescribeParameters.Request(names=names)).descriptors
     assert all(descriptor.description for descriptor in descriptors)
-    assert [descriptor.read_only for descriptor in descriptors] == [False, True, True]
+    assert [descriptor.read_only for descriptor in descriptors] == [False, False, True]
     assert descriptors[0].floating_point_range[0].from_value == 0.01
 
 

@@ -32,17 +32,38 @@ class Request:
 
 def test_a_live_change_replaces_the_settings_and_a_refusal_keeps_them():
     settings = NodeSettings()
-    changed, result = change(settings, [Request('max_depth', 20.0), Request('use_sim_time', True)])
+    changed, result = change(settings, [Request('max_depth', 20.0), Request('use_sim_time', True)],
+                             active=True)
     assert result.successful and changed.max_depth == 20.0 and settings.max_depth == 100.0
-    kept, result = change(changed, [Request('max_depth', 0.1)])
+    kept, result = change(changed, [Request('max_depth', 0.1)], active=True)
     assert not result.successful and kept is changed
     assert 'min_depth must be below max_depth' in result.reason
+
+
+def test_what_the_subscriptions_are_made_of_changes_only_while_the_node_is_not_active():
+    settings, wish = NodeSettings(), [Request('queue_size', 7)]
+    kept, result = change(settings, wish, active=True)
+    assert kept is settings and 'queue_size cannot change while the node is' in result.reason
+    changed, result = change(settings, wish, active=False)
+    assert result.successful and changed.queue_size == 7
+    kept, result = change(changed, wish, active=True)  # no change
+    assert result.successful
+
+
+def test_a_network_is_what_decides_which_one_runs():
+    settings = NodeSettings()
+    assert set(settings.network) == {'model', 'device', 'engine', 'precision', 'network_height',
+                                     'network_width'}
+    assert settings.changed({'max_depth': 20.0}).network == settings.network
+    assert settings.changed({'precision': 'bf16'}).network != settings.network
+    assert settings.output_size is None
+    assert settings.changed({'output_resolution': 'network'}).output_size == (640, 480)
 
 
 def test_descriptors_carry_description_range_and_whether_it_is_live():
     described = {entry.name: descriptor(entry) for entry in fields(NodeSettings)}
     assert all(message.description for message in described.values())
-    assert described['model'].read_only and not described['max_depth'].read_only
+    assert described['autostart'].read_only and not described['max_depth'].read_only
     assert described['network_height'].integer_range[0].from_value == 64
     assert described['confidence_threshold'].floating_point_range[0].to_value == 1.0
     assert 'auto, on, off' in described['rectify'].additional_constraints

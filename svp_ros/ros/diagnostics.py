@@ -4,6 +4,7 @@ from collections import Counter, defaultdict, deque
 import resource
 from threading import Lock
 from time import monotonic
+from typing import Optional
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 import numpy as np
@@ -13,6 +14,8 @@ RATES = ('left', 'right', 'paired', 'unpaired left', 'unpaired right', 'late', '
 STUCK_S = 5.0  # a pair that takes longer is reported while it is in work
 FEW_PIXELS = 0.01  # share of valid pixels that is worth a warning
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
+EMPTY_REPORT = {'latencies': {}, 'quality': {}}  # of a node that is not active
+NEXT = {'unconfigured': 'configure', 'inactive': 'activate'}  # transition towards active
 
 
 class Statistics:
@@ -67,6 +70,22 @@ class Statistics:
                     'latencies': latencies, 'quality': dict(self._quality), 'problem': problem}
 
 
+def idle_status(state: str, node_name: str, failure: Optional[Exception]) -> DiagnosticStatus:
+    """Say that no images are taken, and which transition changes it.
+
+    Args:
+        state: of the life cycle, not active.
+        node_name: with its namespace.
+        failure: why the last transition failed, if it did.
+    """
+    text = state
+    if state in NEXT:
+        text += f', no images are taken: ros2 lifecycle set {node_name} {NEXT[state]}'
+    if failure is not None:
+        text = f'{NEXT.get(state, "transition")} failed: {failure}'
+    return _status('images', OK if failure is None else ERROR, text, {'state': state})
+
+
 def image_status(report: dict, sync, diagnosis, enabled: bool) -> DiagnosticStatus:
     """Say whether images come, pair and get through, and what to do when they do not.
 
@@ -104,6 +123,7 @@ def image_status(report: dict, sync, diagnosis, enabled: bool) -> DiagnosticStat
         'unknown' if offsets is None else f'{offsets.suggested_tolerance:.4f}')
     values['tolerance in use (s)'] = f'{sync.tolerance / 1e9:g}'
     values['seconds since the last pair'] = f'{monotonic() - sync.last["pair"]:.1f}'
+    values['state'] = 'active'
     values['cause'] = diagnosis.cause if enabled and diagnosis else 'none'
     return _status('images', level, text, values)
 
@@ -138,7 +158,8 @@ def calibration_status(rig, findings=(), alignment=None) -> DiagnosticStatus:
 
 
 def network_status(report: dict, card: dict, device: str, limit_ms: float,
-                   working_s: float = 0.0) -> DiagnosticStatus:
+                   working_s: float = 0.0, loading: str = '',
+                   problem: str = '') -> DiagnosticStatus:
     """Report the model, its latencies against the limit, memory and the quality of the output.
 
     Args:
@@ -147,6 +168,8 @@ def network_status(report: dict, card: dict, device: str, limit_ms: float,
         device: where the network runs.
         limit_ms: what a frame may take.
         working_s: for how long the pair in work has been so, seconds.
+        loading: name of the model that will take over, if there is one.
+        problem: why another model did not.
     """
     total = report['latencies'].get('total')
     level = OK
@@ -155,6 +178,8 @@ def network_status(report: dict, card: dict, device: str, limit_ms: float,
         level, text = ERROR, (
             f'one pair has been in work for {working_s:.0f} s: {device} hangs or is overloaded; '
             'look for other programs on it, restart the node')
+    elif problem:
+        level, text = WARN, problem
     elif report['quality'].get('valid pixels', 1.0) < FEW_PIXELS:
         level, text = WARN, (
             f'less than {FEW_PIXELS:.0%} of the pixels of the last frame are valid; check lenses '
@@ -163,7 +188,8 @@ def network_status(report: dict, card: dict, device: str, limit_ms: float,
         level = WARN
         text = (f'95 % of the frames take up to {total[1]:.0f} ms, more than '
                 f'max_processing_time_ms ({limit_ms:.0f}); take a smaller model or size')
-    values = {'model': card['name'], 'sha256': card['sha256'], 'device': device,
+    values = {'model': card['name'], 'sha256': card['sha256'], 'loading': loading or 'none',
+              'device': device,
               'engine': f'{card["engine"]} {card["precision"]}',
               'memory (MB)': f'{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f}'}
     for stage, (median, high) in report['latencies'].items():

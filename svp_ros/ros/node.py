@@ -1,218 +1,200 @@
 """stereo_node: rectified stereo pairs in; disparity, depth, cloud and boxes out.
 
-The executor thread pairs images and answers parameters and services; one worker thread takes the
-newest pair and convert, predict, convert, publish, count.
+A managed node: configured it holds a network and publishers, active it takes pairs as well. The
+executor thread pairs images and answers parameters and services, one worker thread processes the
+newest pair, and networks are loaded on a third.
 """
 
+import logging
+import os
 import signal
 import sys
-from threading import Event, Thread
-from time import monotonic, perf_counter
+from threading import Event
 import traceback
+from typing import Optional
 
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
 import rclpy
 from rclpy.clock import Clock, ClockType
 from rclpy.executors import SingleThreadedExecutor
-from rclpy.node import Node
-from rclpy.qos import QoSProfile, QoSReliabilityPolicy
-from rclpy.qos_overriding_options import QoSOverridingOptions
+from rclpy.logging import get_logger
 from rclpy.signals import SignalHandlerOptions
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image
-from std_msgs.msg import Float32
 from std_srvs.srv import SetBool
 import torch
 
-from svp_ros.frame import make_frame, same_channels
-from svp_ros.predictor import StereoPredictor
-from svp_ros.rig import StereoRig
 from svp_ros.ros import box_messages, diagnostics, parameters
-from svp_ros.ros.conversions import image_to_array, nanoseconds
+from svp_ros.ros.intake import Intake
+from svp_ros.ros.life_cycle import ManagedNode
+from svp_ros.ros.model_switch import ModelSwitch
 from svp_ros.ros.outputs import Outputs
-from svp_ros.ros.pacer import Pacer
-from svp_ros.ros.pair_check import PairCheck
-from svp_ros.ros.sync import PairSynchronizer
-from svp_ros.ros.sync_watch import SyncWatch
+from svp_ros.ros.worker import LOG_PERIOD_S, StageTimes, Worker
 
-STAGES = 'preprocess', 'inference', 'postprocess', 'total', 'age'
-LOG_PERIOD_S = 5.0
 DIAGNOSTICS_PERIOD_S = 1.0
+STOP_S = 10.0  # a pair in work that takes longer is left behind
+GIVE_UP_S = 2.0  # likewise a network that is still loading
 
 
-class StereoNode(Node):
-    """The ROS node; raises ValueError or FileNotFoundError for parameters that cannot work."""
+class StereoNode(ManagedNode):
+    """The ROS node; with `autostart` it is active when it has been made.
 
-    def __init__(self):
-        super().__init__('stereo_node')
-        self.settings = parameters.declare(self)
-        self.add_on_set_parameters_callback(self._on_parameters)
-        settings = self.settings
-        if self.resolve_topic_name('left/image_rect') == self.resolve_topic_name(
-                'right/image_rect'):
-            raise ValueError('left/image_rect and right/image_rect are both '
-                             f'{self.resolve_topic_name("left/image_rect")}; remap them to the '
-                             'two cameras')
-        if settings.num_threads:
-            torch.set_num_threads(settings.num_threads)
-        self.predictor = StereoPredictor.load(
-            settings.model, device=settings.device,
-            network_size=(settings.network_height, settings.network_width),
-            engine=settings.engine, precision=settings.precision)
-        self._sync = PairSynchronizer(settings.tolerance, settings.queue_size)
-        self._statistics = diagnostics.Statistics()
+    Args:
+        given_up: when it is set, the node stops waiting for a network that loads.
+        options: of rclpy's Node, such as namespace or parameter_overrides.
+
+    Raises:
+        ValueError, OSError, RuntimeError: For parameters that cannot work, and with `autostart`
+            for a network that cannot run.
+    """
+
+    def __init__(self, given_up: Optional[Event] = None, **options):
+        super().__init__('stereo_node', **options)
+        self._given_up = given_up or Event()
+        self._models = ModelSwitch(self, self._on_switched)
+        self._publishers_made = []
+        self._enable = None
+        self._intake: Optional[Intake] = None
+        self._worker: Optional[Worker] = None
+        self._left_behind: Optional[Worker] = None
+        try:
+            self.settings = parameters.declare(self)
+            self.add_on_set_parameters_callback(self._on_parameters)
+            self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 5)
+            self.create_timer(DIAGNOSTICS_PERIOD_S, self._publish_diagnostics,
+                              clock=Clock(clock_type=ClockType.STEADY_TIME))
+            if self.settings.autostart:
+                self.autostart()
+        except Exception:
+            self.destroy_node()
+            raise
+
+    def configure(self) -> None:
+        """Load a network, run it once, create publishers and the service."""
+        left, right = (self.resolve_topic_name(f'{side}/image_rect') for side in ('left', 'right'))
+        if left == right:
+            raise ValueError(f'left/image_rect and right/image_rect are both {left}; remap them '
+                             'to the two cameras')
+        self._set_threads()
+        self._models.load(self.settings, self._given_up)
+        before = set(self.publishers)
         self._outputs = Outputs(self)
-        self._inputs = {}
-        for side in ('left', 'right'):
-            self._subscribe_images(side)
-            self._subscribe(f'{side}/camera_info', CameraInfo, f'{side}/camera_info',
-                            lambda message, side=side: self._rig.update(side, message))
-        topics = {key: subscription.topic_name for key, subscription in self._inputs.items()}
-        size = ((settings.network_width, settings.network_height)
-                if settings.output_resolution == 'network' else None)
-        self._rig = StereoRig(topics, settings.rectify, settings.baseline_override, size)
-        self._pair_check = PairCheck(self.get_logger())
-        self._watch = SyncWatch(self, self._sync, self._inputs)
-        self._logged_findings = set()
-        self._debug = {stage: self.create_publisher(Float32, f'~/debug/{stage}_ms', 5)
-                       for stage in STAGES}
-        self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 5)
-        self.create_timer(DIAGNOSTICS_PERIOD_S, self._publish_diagnostics,
-                          clock=Clock(clock_type=ClockType.STEADY_TIME))
-        self._working_since = None  # time.monotonic of the pair in work
-        self._enabled = True
-        self.create_service(SetBool, '~/enable', self._on_enable)
-        self._pacer = Pacer(lambda: self.settings.target_rate)
-        self._worker = Thread(target=self._work, name='stereo_worker')
-        self._worker.start()
-        card = self.predictor.card
-        self.get_logger().info(f'model {card["name"]} ({card["sha256"][:12]}) on '
-                               f'{self.predictor.device}, {card["engine"]} {card["precision"]}, '
-                               'waiting for '
-                               f'{", ".join(topics.values())}')
+        self._times = StageTimes(self)
+        self._publishers_made = [made for made in self.publishers if made not in before]
+        self._enable = self.create_service(SetBool, '~/enable', self._on_enable)
         if box_messages.Detection3DArray is None:
             self.get_logger().info('vision_msgs is not installed: no topic detections_3d')
 
-    def stop(self) -> None:
-        """End the worker thread; a frame in progress is finished first."""
-        self._pacer.stop()
-        self._sync.close()
-        self._worker.join()
-        self._pair_check.close()
+    def activate(self) -> None:
+        """Subscribe and start the worker."""
+        if self._left_behind is not None and not self._left_behind.wait(0):
+            raise RuntimeError('the pair in work at the deactivation is still so; restart the '
+                               'node')
+        self._left_behind = None
+        self._set_threads()
+        self._intake = Intake(self, self.settings)
+        self._worker = Worker(self, self._intake, self._models, self._outputs, self._times)
+        self.get_logger().info(f'{self._describe_model()}, waiting for '
+                               f'{", ".join(self._intake.topics.values())}')
 
-    def _subscribe_images(self, side: str) -> None:
-        key = f'{side}/image_rect'
-        kind, topic = Image, key
-        if self.settings.image_transport == 'compressed':
-            kind, topic = CompressedImage, f'{self.resolve_topic_name(key)}/compressed'
-        self._subscribe(key, kind, topic, lambda message: self._on_image(side, message))
+    def deactivate(self) -> None:
+        """Stop the worker and unsubscribe."""
+        intake, worker = self._intake, self._worker
+        self._intake = self._worker = None
+        if worker is not None:
+            worker.stop()
+            if not worker.wait(STOP_S):
+                self._left_behind = worker
+                self.get_logger().error(
+                    f'the pair in work is not ready after {STOP_S:.0f} s: '
+                    f'{self._models.predictor.device} hangs or is overloaded; it is left behind')
+        if intake is not None:
+            intake.close()
 
-    def _subscribe(self, key: str, kind, topic: str, callback) -> None:
-        qos = QoSProfile(depth=self.settings.queue_size,
-                         reliability=QoSReliabilityPolicy.BEST_EFFORT)
-        self._inputs[key] = self.create_subscription(
-            kind, topic, callback, qos,
-            qos_overriding_options=QoSOverridingOptions.with_default_policies())
+    def cleanup(self) -> None:
+        """Release the network, the publishers and the service."""
+        for publisher in self._publishers_made:
+            self.destroy_publisher(publisher)
+        if self._enable is not None:
+            self.destroy_service(self._enable)
+        self._publishers_made, self._enable = [], None
+        self._models.drop()
 
-    def _on_image(self, side: str, message) -> None:
-        if self._enabled:
-            self._sync.add(side, nanoseconds(message.header.stamp), message)
+    def stop(self) -> bool:
+        """End all threads; False if one goes on that only the end of the process can end."""
+        self.deactivate()
+        return self._models.wait(GIVE_UP_S) and self._left_behind is None
+
+    @property
+    def hangs(self) -> bool:
+        """Whether a pair was left behind that took too long."""
+        return self._left_behind is not None
+
+    def _set_threads(self) -> None:
+        if self.settings.num_threads:
+            torch.set_num_threads(self.settings.num_threads)
+
+    def _describe_model(self) -> str:
+        predictor = self._models.predictor
+        card = predictor.card
+        return (f'model {card["name"]} ({card["sha256"][:12]}) on {predictor.device}, '
+                f'{card["engine"]} {card["precision"]}')
+
+    def _on_switched(self) -> None:
+        if self._intake is not None:
+            self._intake.rig.size = self.settings.output_size
+        self.get_logger().info(f'{self._describe_model()} runs now')
 
     def _on_parameters(self, changes) -> SetParametersResult:
-        self.settings, result = parameters.change(self.settings, changes)
-        self._sync.tolerance = self.settings.tolerance
+        settings, result = parameters.change(self.settings, changes, self.state == 'active')
+        try:
+            self._models.want(settings)
+        except OSError as error:
+            return SetParametersResult(successful=False, reason=str(error))
+        self.settings = settings
+        if self._intake is not None:
+            self._intake.sync.tolerance = settings.tolerance
         return result
 
     def _on_enable(self, request, response):
-        self._enabled = request.data
-        self._sync.restart_clocks()
-        response.success = True
-        response.message = 'processing pairs' if request.data else 'paused'
+        response.success = self._intake is not None
+        if response.success:
+            self._intake.enable(request.data)
+            response.message = 'processing pairs' if request.data else 'paused'
+        else:
+            response.message = f'the node is {self.state}; activate it'
         return response
 
-    def _work(self) -> None:
-        while self._pacer.wait() and (pair := self._sync.take()) is not None:
-            self._working_since = monotonic()
-            try:
-                self._process(*pair)
-            except ValueError as error:
-                self._statistics.count_bad_frame(str(error))
-                self.get_logger().warning(f'pair dropped: {error}',
-                                          throttle_duration_sec=LOG_PERIOD_S)
-            except torch.cuda.OutOfMemoryError:
-                torch.cuda.empty_cache()
-                text = (f'{self.predictor.device} is out of memory; stop other programs on it, or '
-                        'take a smaller model or network size')
-                self._statistics.count_bad_frame(text, diagnostics.ERROR)
-                self.get_logger().error(f'pair dropped: {text}',
-                                        throttle_duration_sec=LOG_PERIOD_S)
-            except Exception as error:  # one bad pair must not end the node, nor pass in silence
-                self._statistics.count_bad_frame(
-                    f'internal error, {type(error).__name__}: {error}', diagnostics.ERROR)
-                self.get_logger().error(f'pair dropped:\n{traceback.format_exc()}',
-                                        throttle_duration_sec=LOG_PERIOD_S)
-            finally:
-                self._working_since = None
-
-    def _process(self, left, right) -> None:
-        wanted = self._outputs.wanted()
-        if not wanted:
-            self._statistics.count('skipped')
-            if not self._pair_check.due():
-                return
-        start = perf_counter()
-        settings = self.settings
-        pair = self._rig.rectified_pair(image_to_array(left), image_to_array(right))
-        if self._pair_check.due():
-            self._pair_check.offer(pair.left, pair.right, pair.camera)
-        if not wanted:
-            return
-        converted = perf_counter()
-        result = self.predictor.predict(*same_channels(pair.left, pair.right), pair.camera)
-        predicted = perf_counter()
-        frame = make_frame(left.header, pair, result, settings)
-        self._outputs.publish(frame)
-        self._count(frame, result.timing, start, converted, predicted)
-
-    def _count(self, frame, timing, start: float, converted: float, predicted: float) -> None:
-        now = perf_counter()
-        age = self.get_clock().now().nanoseconds - nanoseconds(frame.header.stamp)
-        latencies = dict(zip(STAGES, (
-            timing['preprocess'] + 1000 * (converted - start), timing['inference'],
-            timing['postprocess'] + 1000 * (now - predicted), 1000 * (now - start),
-            age / 1e6)))
-        self._statistics.count_frame(latencies, frame.disparity, frame.confidence)
-        for stage, publisher in self._debug.items():
-            if publisher.get_subscription_count():
-                publisher.publish(Float32(data=latencies[stage]))
-
-    def _findings(self) -> tuple:
-        silent = [f'{side}/camera_info' for side in self._rig.missing]
-        waiting = silent and self._rig.findings  # pairs came, so the infos are late
-        return (*self._rig.findings, *(self._watch.missing_infos(silent) if waiting else ()),
-                *self._pair_check.findings)
-
-    def _log_findings(self, findings: tuple) -> None:
-        for finding in findings:
-            if finding.kind not in self._logged_findings:
-                self.get_logger().warning(finding.text)
-        self._logged_findings = {finding.kind for finding in findings}
-
     def _publish_diagnostics(self) -> None:
-        report = self._statistics.report(self._sync)
-        since = self._working_since
-        working_s = 0.0 if since is None else monotonic() - since
-        diagnosis = self._watch.check(report['recent']) if self._enabled else None
-        findings = self._findings()
-        self._log_findings(findings)
-        statuses = [
-            diagnostics.image_status(report, self._sync, diagnosis, self._enabled),
-            diagnostics.calibration_status(self._rig, findings, self._pair_check.alignment),
-            diagnostics.network_status(report, self.predictor.card, self.predictor.device,
-                                       self.settings.max_processing_time_ms, working_s)]
+        models, predictor = self._models, self._models.predictor
+        if self._worker is None:
+            report = diagnostics.EMPTY_REPORT
+            statuses = [diagnostics.idle_status(self.state, self.get_fully_qualified_name(),
+                                                self.failure)]
+        else:
+            report = self._worker.statistics.report(self._intake.sync)
+            diagnosis, findings = self._intake.diagnose(report['recent']), self._intake.findings()
+            statuses = [
+                diagnostics.image_status(report, self._intake.sync, diagnosis,
+                                         self._intake.enabled),
+                diagnostics.calibration_status(self._intake.rig, findings,
+                                               self._intake.pair_check.alignment)]
+        if predictor is not None:
+            statuses.append(diagnostics.network_status(
+                report, predictor.card, predictor.device, self.settings.max_processing_time_ms,
+                self._worker.working_s if self._worker else 0.0, models.loading, models.problem))
         self._diagnostics.publish(diagnostics.diagnostic_array(
-            statuses, self.get_fully_qualified_name()[1:], self.predictor.device,
-            self.get_clock().now().to_msg()))
+            statuses, self.get_fully_qualified_name()[1:],
+            predictor.device if predictor else 'none', self.get_clock().now().to_msg()))
+
+
+class _ToRos(logging.Handler):
+    """Shows what the library logs, such as how long a calibration takes, in the log of ROS."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.levelno >= logging.WARNING:
+            get_logger('svp_ros').warning(record.getMessage())
+        else:
+            get_logger('svp_ros').info(record.getMessage())
 
 
 def main(args=None) -> int:
@@ -225,8 +207,13 @@ def main(args=None) -> int:
     except RuntimeError as error:  # rcl, for arguments, files and security
         print(f'stereo_node: ROS does not start: {error}', file=sys.stderr)
         return 1
+    library = logging.getLogger('svp_ros')
+    library.setLevel(logging.INFO)
+    library.handlers = [_ToRos()]
     try:
-        node = StereoNode()
+        node = StereoNode(stop)
+    except InterruptedError:
+        _leave(0)
     except (ValueError, OSError, RuntimeError) as error:  # the last from rcl (security) and CUDA
         print(f'stereo_node: {error}', file=sys.stderr)
         rclpy.try_shutdown()
@@ -241,11 +228,18 @@ def main(args=None) -> int:
                 node.get_logger().error(f'callback failed:\n{traceback.format_exc()}',
                                         throttle_duration_sec=LOG_PERIOD_S)
     finally:
-        node.stop()
+        if not node.stop():
+            _leave(1 if node.hangs else 0)
         executor.shutdown()
         node.destroy_node()
         rclpy.try_shutdown()
     return 0
+
+
+def _leave(code: int) -> None:
+    """End the process although a thread is in the middle of a computation."""
+    sys.stderr.flush()
+    os._exit(code)
 
 
 if __name__ == '__main__':

@@ -1,7 +1,7 @@
 """The node's parameters: one table with default, range, unit and description.
 
 `NodeSettings` is the table and the checked values at once. `declare` turns it into declared ROS
-parameters; a live change builds a new `NodeSettings`, so a refused value leaves no trace.
+parameters; a change builds a new `NodeSettings`, so a refused value leaves no trace.
 """
 
 from dataclasses import asdict, dataclass, field, fields
@@ -15,37 +15,47 @@ from rcl_interfaces.msg import (
 )
 from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
 
+# When a parameter may change, and what happens then.
+LIVE = 'live'  # at any time, counts from the next pair on
+RELOAD = 'reload'  # at any time, another network is loaded while the old one runs
+INACTIVE = 'inactive'  # unless the node is active, counts from the next activation on
+START = 'start'  # never
+
 
 def _parameter(default: Any, description: str, minimum: Optional[float] = None,
                maximum: Optional[float] = None, choices: tuple[str, ...] = (),
-               live: bool = False) -> Any:
+               change: str = INACTIVE) -> Any:
     return field(default=default, metadata={
         'description': description, 'minimum': minimum, 'maximum': maximum,
-        'choices': choices, 'live': live})
+        'choices': choices, 'change': change})
 
 
 @dataclass(frozen=True)
 class NodeSettings:
-    """Every parameter of stereo_node; those marked live may change while the node runs.
+    """Every parameter of stereo_node, and when each may change.
 
     Raises:
         ValueError: If a value is outside its range or choices; the text says which would work.
     """
 
-    model: str = _parameter('nano', 'name in models/ or path of a .safetensors checkpoint')
+    autostart: bool = _parameter(True, 'configure and activate the node when it starts; otherwise '
+                                 'ros2 lifecycle set does it', change=START)
+    model: str = _parameter('nano', 'name in models/ or path of a .safetensors checkpoint',
+                            change=RELOAD)
     device: str = _parameter('auto', 'where the network runs: cpu, cuda, cuda:N, or auto, which '
-                             'takes CUDA when there is one')
+                             'takes CUDA when there is one', change=RELOAD)
     engine: str = _parameter(
         'torch', 'what runs the network; auto times those that are installed and takes the '
-        'fastest', choices=('torch', 'onnx', 'openvino', 'auto'))
+        'fastest', choices=('torch', 'onnx', 'openvino', 'auto'), change=RELOAD)
     precision: str = _parameter(
         'fp32', 'of the network, where the engine has it; int8 needs openvino and minutes at the '
-        'first start', choices=('fp32', 'bf16', 'fp16', 'int8'))
+        'first start', choices=('fp32', 'bf16', 'fp16', 'int8'), change=RELOAD)
     network_height: int = _parameter(480, 'height of the images the network sees, pixels; '
-                                     'multiples of 32 waste nothing', 64, 4096)
+                                     'multiples of 32 waste nothing', 64, 4096, change=RELOAD)
     network_width: int = _parameter(640, 'width of the images the network sees, pixels; '
-                                    'multiples of 32 waste nothing', 64, 4096)
-    num_threads: int = _parameter(0, 'CPU threads of the network; 0 leaves it to PyTorch', 0, 256)
+                                    'multiples of 32 waste nothing', 64, 4096, change=RELOAD)
+    num_threads: int = _parameter(0, 'CPU threads of the network, those of all nodes in a '
+                                  'process; 0 leaves it to PyTorch', 0, 256)
     rectify: str = _parameter(
         'auto', 'rectify the images in the node; auto does it when CameraInfo has distortion and '
         'the image topic has no "rect" in its name', choices=('auto', 'on', 'off'))
@@ -55,26 +65,27 @@ class NodeSettings:
         'raw', 'raw takes sensor_msgs/Image, compressed takes JPEG and PNG on '
         '<image topic>/compressed', choices=('raw', 'compressed'))
     approximate_sync: bool = _parameter(
-        False, 'pair images whose stamps differ by up to approximate_sync_tolerance', live=True)
+        False, 'pair images whose stamps differ by up to approximate_sync_tolerance', change=LIVE)
     approximate_sync_tolerance: float = _parameter(
         0.01, 'largest stamp difference of a pair, seconds; keep it below half a frame period',
-        0.0, 1.0, live=True)
+        0.0, 1.0, change=LIVE)
     queue_size: int = _parameter(
         5, 'images kept per side while waiting for their partner', 1, 1000)
     output_resolution: str = _parameter(
         'input', 'size of all outputs: that of the input images or of the network',
         choices=('input', 'network'))
     min_depth: float = _parameter(0.3, 'nearest depth that is reported, metres', 0.001, 1000.0,
-                                  live=True)
+                                  change=LIVE)
     max_depth: float = _parameter(100.0, 'farthest depth that is reported, metres', 0.01, 10000.0,
-                                  live=True)
+                                  change=LIVE)
     confidence_threshold: float = _parameter(
-        0.0, 'pixels with a lower confidence are invalid, 0 to 1', 0.0, 1.0, live=True)
+        0.0, 'pixels with a lower confidence are invalid, 0 to 1', 0.0, 1.0, change=LIVE)
     target_rate: float = _parameter(
         0.0, 'pairs to process per second, hertz; 0 takes as many as come and can be managed',
-        0.0, 1000.0, live=True)
+        0.0, 1000.0, change=LIVE)
     max_processing_time_ms: float = _parameter(
-        200.0, 'diagnostics warn when a frame takes longer, milliseconds', 1.0, 60000.0, live=True)
+        200.0, 'diagnostics warn when a frame takes longer, milliseconds', 1.0, 60000.0,
+        change=LIVE)
 
     def __post_init__(self):
         for entry in fields(self):
@@ -94,6 +105,19 @@ class NodeSettings:
         """Largest stamp difference of a pair, nanoseconds; 0 without approximate_sync."""
         return round(self.approximate_sync_tolerance * 1e9) if self.approximate_sync else 0
 
+    @property
+    def output_size(self) -> Optional[tuple[int, int]]:
+        """(width, height) of all outputs; None for that of the images."""
+        if self.output_resolution == 'input':
+            return None
+        return self.network_width, self.network_height
+
+    @property
+    def network(self) -> dict[str, Any]:
+        """What decides which network runs, and how."""
+        return {entry.name: getattr(self, entry.name) for entry in fields(self)
+                if entry.metadata['change'] == RELOAD}
+
     def changed(self, values: dict[str, Any]) -> 'NodeSettings':
         """Return new settings with `values` in place of the present ones."""
         return NodeSettings(**{**asdict(self), **values})
@@ -102,7 +126,8 @@ class NodeSettings:
 def descriptor(entry) -> ParameterDescriptor:
     """Describe one field of `NodeSettings` for `ros2 param describe`."""
     rule = entry.metadata
-    message = ParameterDescriptor(description=rule['description'], read_only=not rule['live'])
+    message = ParameterDescriptor(description=rule['description'],
+                                  read_only=rule['change'] == START)
     if rule['choices']:
         message.additional_constraints = 'one of: ' + ', '.join(rule['choices'])
     if rule['minimum'] is not None and entry.type is int:
@@ -130,13 +155,26 @@ def declare(node) -> NodeSettings:
     return NodeSettings(**values)
 
 
-def change(settings: NodeSettings, parameters) -> tuple[NodeSettings, SetParametersResult]:
-    """Apply a set-parameters request; a refusal keeps `settings` and carries the reason."""
+def change(settings: NodeSettings, parameters, active: bool
+           ) -> tuple[NodeSettings, SetParametersResult]:
+    """Apply a set-parameters request; a refusal keeps `settings` and carries the reason.
+
+    Args:
+        settings: the present ones.
+        parameters: of the request; those of rclpy are ignored.
+        active: whether the node is, so that some parameters may not change.
+    """
     known = {entry.name for entry in fields(NodeSettings)}
     values = {parameter.name: parameter.value for parameter in parameters
               if parameter.name in known}
     try:
-        return settings.changed(values), SetParametersResult(successful=True)
+        changed = settings.changed(values)
     except ValueError as error:
         return settings, SetParametersResult(successful=False, reason=str(error))
-
+    for entry in fields(settings):
+        if (active and entry.metadata['change'] == INACTIVE
+                and getattr(changed, entry.name) != getattr(settings, entry.name)):
+            return settings, SetParametersResult(successful=False, reason=(
+                f'{entry.name} cannot change while the node is active; deactivate it first '
+                '(ros2 lifecycle set)'))
+    return changed, SetParametersResult(successful=True)
