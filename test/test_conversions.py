@@ -1,3 +1,4 @@
+from dataclasses import replace
 import sys
 from types import SimpleNamespace
 
@@ -323,12 +324,23 @@ def test_markers_wipe_the_old_ones_and_draw_solid_edges_and_text():
     assert text.text == 'car 0.90 10.0 m'
     assert [m.ns for m in markers[1:]] == ['car'] * 3 + ['pedestrian'] * 3
     assert len({(m.ns, m.id) for m in markers[1:]}) == 6
-    assert all(0 < m.lifetime.nanosec <= 5e8 and not m.frame_locked for m in markers[1:])
+    assert all(m.lifetime.sec == 1 and not m.frame_locked for m in markers[1:])
     assert all(m.header == HEADER for m in markers)
 
 
 def test_no_boxes_still_wipe_the_old_ones():
     assert [m.action for m in box_messages.box_markers(None, HEADER).markers] == [Marker.DELETEALL]
+
+
+def test_detection_image_shows_each_class_in_the_colour_of_its_markers():
+    frame = replace(make_frame(np.full((H, W), 5.5, np.float32)), boxes=BOXES,
+                    camera=CAMERA.scaled(20, 20), image=np.zeros((20 * H, 20 * W), np.uint8))
+    message = outputs.TOPICS['detection_image'][1](frame)
+    assert message.encoding == 'rgb8' and message.header == HEADER
+    colours = image_to_array(message).reshape(-1, 3).astype(float)
+    for marker in box_messages.box_markers(BOXES, HEADER).markers[1::3]:
+        colour = np.round([255 * getattr(marker.color, c) for c in 'rgb'])
+        assert np.abs(colours - colour).max(axis=1).min() <= 2
 
 
 def test_detections_need_vision_msgs():

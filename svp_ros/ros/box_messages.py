@@ -1,12 +1,9 @@
 """3-D boxes -> MarkerArray for RViz and vision_msgs/Detection3DArray.
 
-A box3d row is x, y, z, l, h, w, ry in the left optical frame: at ry = 0 the length lies along +x,
-the height along y and the width along z.
+The convention of boxes is that of `svp_ros.boxes`.
 """
 
-from itertools import product
 import math
-import zlib
 
 from builtin_interfaces.msg import Duration
 from geometry_msgs.msg import Point, Pose, Quaternion, Vector3
@@ -14,15 +11,15 @@ import numpy as np
 from std_msgs.msg import ColorRGBA
 from visualization_msgs.msg import Marker, MarkerArray
 
+from svp_ros.box_pictures import class_colour
+from svp_ros.boxes import CORNERS, EDGES
+
 try:
     from vision_msgs.msg import Detection3D, Detection3DArray, ObjectHypothesisWithPose
 except ImportError:
     Detection3DArray = None
 
-LIFETIME = Duration(nanosec=400_000_000)
-CORNERS = np.array(list(product((-0.5, 0.5), repeat=3)))
-EDGES = [(a, b) for a in range(8) for b in range(a + 1, 8) if (a ^ b) in (1, 2, 4)]
-COLORS = ((0.9, 0.3, 0.2), (0.2, 0.6, 0.9), (0.3, 0.8, 0.3), (0.9, 0.7, 0.1), (0.7, 0.4, 0.9))
+LIFETIME = Duration(sec=1)  # of what a node that stopped leaves behind
 
 
 def box_pose(box3d: np.ndarray) -> Pose:
@@ -44,7 +41,7 @@ def box_markers(boxes, header) -> MarkerArray:
         return message
     for index, (box, score, label) in enumerate(zip(boxes.box3d, boxes.score, boxes.label)):
         pose, size = box_pose(box), np.asarray(box[3:6], float)
-        red, green, blue = COLORS[zlib.crc32(label.encode()) % len(COLORS)]
+        red, green, blue = (channel / 255 for channel in class_colour(label))
         solid, edges, text = (
             Marker(header=header, ns=label, id=3 * index + part, type=kind, action=Marker.ADD,
                    pose=pose, lifetime=LIFETIME, frame_locked=False,
@@ -53,7 +50,7 @@ def box_markers(boxes, header) -> MarkerArray:
         solid.scale = Vector3(x=size[0], y=size[1], z=size[2])
         edges.scale.x = 0.03
         edges.points = [Point(x=x, y=y, z=z) for edge in EDGES
-                        for x, y, z in (CORNERS[list(edge)] * size).tolist()]
+                        for x, y, z in (CORNERS[edge] * size / 2).tolist()]
         text.pose = box_pose(box)
         text.pose.position.y -= size[1] / 2 + 0.3
         text.scale.z = 0.4

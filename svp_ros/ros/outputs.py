@@ -7,6 +7,7 @@ from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from stereo_msgs.msg import DisparityImage
 from visualization_msgs.msg import MarkerArray
 
+from svp_ros.box_pictures import draw_boxes
 from svp_ros.frame import Frame
 from svp_ros.ros import box_messages, conversions
 
@@ -20,6 +21,14 @@ def _disparity(frame: Frame) -> DisparityImage:
 def _disparity_color(frame: Frame) -> Image:
     d = frame.disparity - np.float32(frame.camera.doffs)
     return conversions.array_to_image(conversions.color_disparity(d), 'bgr8', frame.header)
+
+
+def _detection_image(frame: Frame) -> Image:
+    image = frame.image if frame.image.ndim == 3 else np.dstack([frame.image] * 3)
+    if frame.boxes is not None:
+        image = draw_boxes(image, frame.boxes.box3d, frame.boxes.label, frame.boxes.score,
+                           frame.camera)
+    return conversions.array_to_image(image, 'rgb8', frame.header)
 
 
 def _cloud(frame: Frame) -> PointCloud2:
@@ -36,6 +45,7 @@ TOPICS = {
     'confidence': (Image, lambda frame: conversions.array_to_image(
         frame.confidence, '32FC1', frame.header)),
     'points2': (PointCloud2, _cloud),
+    'detection_image': (Image, _detection_image),
     'markers': (MarkerArray, lambda frame: box_messages.box_markers(frame.boxes, frame.header)),
 }
 if box_messages.Detection3DArray is not None:

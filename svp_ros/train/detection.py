@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn, Tensor
 
-from svp_ros.box_pictures import draw_birds_eye, draw_boxes
+from svp_ros.box_pictures import show_boxes
 from svp_ros.boxes import Boxes, clip_boxes, LabelledBoxes, project_boxes
 from svp_ros.config import load_config
 from svp_ros.data.box_transforms import LEAST_HEIGHT
@@ -145,12 +145,8 @@ class Objects:
 
 def _picture(street: StereoSample, found: Boxes) -> np.ndarray:
     """RGB picture of truth and detections, on the left image and from above."""
-    truth, camera = street.boxes[0], street.cameras[0]
-    shown = found.select(found.score >= SHOWN_SCORE)
-    image = (street.left[0] * 255).byte().permute(1, 2, 0).numpy()
-    image = draw_boxes(image, truth.box3d, truth.label, None, camera)
-    image = draw_boxes(image, shown.box3d, shown.label, shown.score, camera)
-    return np.hstack((image, draw_birds_eye(camera, shown, truth, camera.height)))
+    return show_boxes((street.left[0] * 255).byte().permute(1, 2, 0).numpy(), street.cameras[0],
+                      found.select(found.score >= SHOWN_SCORE), street.boxes[0])
 
 
 def losses_of_batch(model: nn.Module, batch: dict[str, Tensor], mean_sizes: Tensor,
