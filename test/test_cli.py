@@ -49,7 +49,7 @@ def test_help_lists_every_command_on_a_line(capsys):
 
 @pytest.mark.parametrize('argv, message', [
     (['paint'], 'no command "paint"; choose from: demo, render'),
-    (['evaluate'], 'no command "evaluate"; choose from: evaluate disparity, evaluate bag'),
+    (['evaluate'], 'no command "evaluate"; choose from: evaluate disparity, evaluate detection'),
     (['evaluate', 'sound'], 'no command "evaluate sound"; choose from: evaluate disparity'),
 ])
 def test_unknown_command_names_the_choices(argv, message, capsys):

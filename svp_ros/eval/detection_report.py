@@ -1,0 +1,149 @@
+"""What `svp evaluate detection` shows: tables, precision-recall curves and pictures."""
+
+from collections.abc import Sequence
+from html import escape
+import json
+from pathlib import Path
+from typing import Optional
+
+import numpy as np
+
+from svp_ros.box_pictures import show_boxes
+from svp_ros.eval.average_precision import LEVELS, overlap_limits, POSITIONS, ScoredImage
+from svp_ros.eval.detection_score import IMAGE_OVERLAP
+from svp_ros.eval.disparity_report import Table
+from svp_ros.eval.page import figure, heading, note, paragraph, side_by_side, table, write_page
+from svp_ros.eval.plots import plot_curves
+from svp_ros.geometry import StereoCamera
+
+METRIC_NAMES = {'2d': '2D', 'bev': 'BEV', '3d': '3D'}
+NO_DATA = 'no data'
+MOST_OBJECTS = 40  # that the report lists one by one
+
+PICTURES = {
+    'misses': 'The nearest objects that were not located',
+    'false_alarms': 'The surest false alarms',
+    'frames': 'Frames, evenly spread'}
+
+
+def detection_tables(scores: dict) -> list[Table]:
+    """Lay out what `score_detections` returns; tables without rows are left out."""
+    threshold = scores['score_threshold']
+    precision_rows, band_rows = [], []
+    for label, metrics in scores['average_precision'].items():
+        precision_rows += [[label, metric_name(key), *(_number(levels[level]['ap'], NO_DATA)
+                                                       for level in LEVELS)]
+                           for key, levels in metrics.items()]
+        levels = next(iter(metrics.values()))
+        precision_rows.append([label, 'objects', *(str(levels[level]['truths'])
+                                                   for level in LEVELS)])
+        band_rows += [[label, _distance(band), str(band['objects']), _number(band['seen']),
+                       _number(band['located']), _number(band['depth_error'], digits=2),
+                       _number(band['depth_error_percent']), str(band['false_alarms'])]
+                      for band in scores['distance_bands'][label]]
+    limits = ', '.join(f'{overlap_limits(label)[1]:g} ({label})' for label in scores['classes'])
+    tables = [
+        (f'Average precision at {POSITIONS} recall positions, percent',
+         ['class', 'overlap', *LEVELS], precision_rows),
+        (f'Visible objects by distance, detections with a score from {threshold:g} on; seen: 2D '
+         f'IoU above {IMAGE_OVERLAP:g}; located: BEV IoU above {limits}; depth errors: medians',
+         ['class', 'distance', 'objects', 'seen %', 'located %', 'depth error m', 'depth error %',
+          'false alarms'], band_rows)]
+    if len(scores['objects']) <= MOST_OBJECTS:
+        tables.append((
+            'Visible objects one by one',
+            ['frame', 'class', 'depth m', 'height px', 'occlusion', 'score', 'BEV IoU',
+             'depth error m'],
+            [[row['frame'], row['label'], f'{row["depth"]:.1f}', f'{row["height"]:.0f}',
+              str(row['occlusion']), _number(row['score'], 'not found', 2),
+              _number(row['overlap_bev'], digits=2), _number(row['depth_error'], digits=2)]
+             for row in scores['objects']]))
+    return [part for part in tables if part[2]]
+
+
+def metric_name(key: str) -> str:
+    """Return "3D, IoU 0.7" for "3d@0.7"."""
+    metric, _, overlap = key.partition('@')
+    return f'{METRIC_NAMES[metric]}, IoU {overlap}'
+
+
+def make_picture(left: np.ndarray, camera: StereoCamera, image: ScoredImage,
+                 score_threshold: float, missed: Sequence[int],
+                 false_alarms: Sequence[int]) -> np.ndarray:
+    """Show truth and detections on the left image and from above, uint8 RGB.
+
+    Args:
+        left: (H, W, 3) uint8 RGB.
+        camera: rig of this image.
+        image: truth and detections.
+        score_threshold: of the detections to show.
+        missed: numbers of the truths in thick lines.
+        false_alarms: numbers of the detections in thick lines.
+    """
+    kept = np.flatnonzero(image.found.score >= score_threshold).tolist()
+    return show_boxes(left, camera, image.found.select(kept), image.truth,
+                      [kept.index(number) for number in false_alarms], missed)
+
+
+def write_report(folder: Path, report: dict) -> None:
+    """Write metrics.json, plots, and a page with the tables, the plots and the pictures.
+
+    Args:
+        folder: exists, and holds the pictures.
+        report: what `score_detections` returns, with `pictures`, file by name of the frame for
+            every key of PICTURES, and `command`, `commit`, `device`, `model` and `network_size`.
+    """
+    (folder / 'metrics.json').write_text(json.dumps(report, indent=2) + '\n')
+    tables = [table(caption, rows, head) for caption, head, rows in detection_tables(report)]
+    plots = [figure(path, caption, 640) for path, caption in plot_precision(folder, report)]
+    pictures = [heading(PICTURES[kind]) + ''.join(
+        f'<h3>{escape(name)}</h3>\n<img src="{escape(file)}">\n{_list_errors(report, name)}'
+        for name, file in files.items()) for kind, files in report['pictures'].items() if files]
+    write_page(folder / 'report.html', f'3D boxes of {report["model"]["name"]}', [
+        *tables, heading('Precision and recall'), side_by_side(plots),
+        note('Green: ground truth. Orange, blue, pink: cars, pedestrians and cyclists that were '
+             'found, with their scores; other classes have other colours. The side that leads is '
+             'tinted. Thick lines: objects that were not located, and false alarms.'),
+        *pictures, heading('Run'), paragraph(report['command']),
+        note(f'Commit {report["commit"] or "unknown"}, {report["device"]}, network size '
+             f'{report["network_size"][0]}x{report["network_size"][1]}, median inference '
+             f'{report["inference_ms"]:.0f} ms.')])
+
+
+def plot_precision(folder: Path, report: dict) -> list[tuple[Path, str]]:
+    """Plot precision over recall of every class that has data; returns paths and captions."""
+    plots = []
+    recall = [100 * position / POSITIONS for position in range(POSITIONS + 1)]
+    for label, metrics in report['average_precision'].items():
+        curves = {metric_name(key): (recall, levels['moderate']['precision'])
+                  for key, levels in metrics.items() if levels['moderate']['ap']}
+        if curves:
+            path = folder / f'precision_{label.lower()}.png'
+            plot_curves(path, curves, 'recall, %', 'precision, %', f'{label}, moderate')
+            count = next(iter(metrics.values()))['moderate']['truths']
+            plots.append((path, f'{label}: {count} objects. Precision is the highest from each '
+                                'recall on, as average precision takes it.'))
+    return plots
+
+
+def _list_errors(report: dict, frame: str) -> str:
+    """One line in grey for the errors of a frame."""
+    missed = [f'{row["label"]} at {row["depth"]:.1f} m'
+              + (f' found {abs(row["depth_error"]):.1f} m too '
+                 f'{"far" if row["depth_error"] > 0 else "near"}' if row['seen'] else ' not found')
+              for row in report['objects'] if row['frame'] == frame and not row['located']]
+    alarms = [f'{row["label"]} {row["score"]:.2f} at {row["depth"]:.1f} m'
+              for row in report['false_alarms'] if row['frame'] == frame]
+    texts = [f'{title}: {", ".join(rows)}.'
+             for title, rows in (('Not located', missed), ('False alarms', alarms)) if rows]
+    return note(' '.join(texts) or 'No error.')
+
+
+def _number(value: Optional[float], otherwise: str = '', digits: int = 1) -> str:
+    return otherwise if value is None else f'{value:.{digits}f}'
+
+
+def _distance(band: dict) -> str:
+    if band['to_m'] is None:
+        return f'beyond {band["from_m"]:g} m'
+    return f'{band["from_m"]:g} to {band["to_m"]:g} m'
