@@ -1,11 +1,12 @@
 """stereo_node with a network and a callback that fail on purpose, where a message asks for it.
 
 The first pixel of the left image, (1, 2, n), asks for failure n of the network; the frame_id
-"raise" in a camera_info lets the callback fail. Diagnostics come four times a second and
-call a pair stuck after 2 s.
+"raise" in a camera_info lets the callback fail; a model called slow loads for minutes.
+Diagnostics come four times a second and call a pair stuck after 2 s.
 """
 
 from dataclasses import replace
+from pathlib import Path
 import sys
 import time
 
@@ -17,7 +18,7 @@ from svp_ros.rig import StereoRig
 from svp_ros.ros import diagnostics, node
 
 OUT_OF_MEMORY, DIVISION, HOST_MEMORY, NOT_A_NUMBER, NOTHING_VALID, HANG = range(1, 7)
-HANG_S = 4.0
+HANG_S, LOAD_S = 4.0, 300.0
 
 
 def predict(self, left, right, camera=None, predict=StereoPredictor.predict):
@@ -38,6 +39,13 @@ def predict(self, left, right, camera=None, predict=StereoPredictor.predict):
     return result
 
 
+def load(model, *arguments, load=StereoPredictor.load, **keys):
+    if Path(model).stem == 'slow':
+        print('sleeping', file=sys.stderr, flush=True)
+        time.sleep(LOAD_S)
+    return load(model, *arguments, **keys)
+
+
 def update(self, side, info, update=StereoRig.update):
     if info.header.frame_id == 'raise':
         raise KeyError('camera_info')
@@ -46,5 +54,5 @@ def update(self, side, info, update=StereoRig.update):
 
 if __name__ == '__main__':
     node.DIAGNOSTICS_PERIOD_S, diagnostics.STUCK_S = 0.25, 2.0
-    StereoPredictor.predict, StereoRig.update = predict, update
+    StereoPredictor.load, StereoPredictor.predict, StereoRig.update = load, predict, update
     sys.exit(node.main())

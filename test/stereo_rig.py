@@ -132,15 +132,17 @@ class Rig:
             assert self.spin_until(lambda number=number: number in self.stamps(topic)), (
                 f'pair {number} did not come back; got {self.stamps(topic)}')
 
-    def call(self, kind, name, request):
+    def call(self, kind, name, request, timeout=10.0):
         client = self.node.create_client(kind, name)
-        assert client.wait_for_service(10)
+        assert self.spin_until(client.service_is_ready, 60)
         future = client.call_async(request)
-        assert self.spin_until(future.done, 10)
+        assert self.spin_until(future.done, timeout)
+        self.node.destroy_client(client)
         return future.result()
 
     def set_parameter(self, name, value):
         kind = {float: ('double_value', ParameterType.PARAMETER_DOUBLE),
+                int: ('integer_value', ParameterType.PARAMETER_INTEGER),
                 bool: ('bool_value', ParameterType.PARAMETER_BOOL),
                 str: ('string_value', ParameterType.PARAMETER_STRING)}[type(value)]
         parameter = Parameter(name=name, value=ParameterValue(

@@ -21,6 +21,8 @@ class ManagedNode(LifecycleNode):
         self.state = 'unconfigured'
         self.failure: Optional[Exception] = None
         self._starting = False
+        self._change_state = self._service_change_state.callback
+        self._service_change_state.callback = self._on_change_state
 
     def configure(self) -> None:
         """Acquire what the node needs."""
@@ -63,6 +65,16 @@ class ManagedNode(LifecycleNode):
     def on_shutdown(self, _) -> TransitionCallbackReturn:
         """Answer the transition from any state to finalized."""
         return self._attempt('shutdown', self._release_all, 'finalized')
+
+    def _on_change_state(self, request, response):
+        """Refuse what is no transition of this state; rclpy would not answer at all."""
+        try:
+            return self._change_state(request, response)
+        except RuntimeError as error:  # RCLError
+            wish = request.transition.label or request.transition.id
+            self.get_logger().error(f'no transition {wish} from {self.state}: {error}')
+            response.success = False
+            return response
 
     def _release_all(self) -> None:
         self.deactivate()
