@@ -9,7 +9,7 @@ from typing import Optional
 import numpy as np
 
 from svp_ros.box_pictures import show_boxes
-from svp_ros.eval.average_precision import LEVELS, overlap_limits, POSITIONS, ScoredImage
+from svp_ros.eval.average_precision import LEVELS, POSITIONS, ScoredImage
 from svp_ros.eval.detection_score import IMAGE_OVERLAP
 from svp_ros.eval.disparity_report import Table
 from svp_ros.eval.page import figure, heading, note, paragraph, side_by_side, table, write_page
@@ -28,7 +28,6 @@ PICTURES = {
 
 def detection_tables(scores: dict) -> list[Table]:
     """Lay out what `score_detections` returns; tables without rows are left out."""
-    threshold = scores['score_threshold']
     precision_rows, band_rows = [], []
     for label, metrics in scores['average_precision'].items():
         precision_rows += [[label, metric_name(key), *(_number(levels[level]['ap'], NO_DATA)
@@ -41,14 +40,13 @@ def detection_tables(scores: dict) -> list[Table]:
                        _number(band['located']), _number(band['depth_error'], digits=2),
                        _number(band['depth_error_percent']), str(band['false_alarms'])]
                       for band in scores['distance_bands'][label]]
-    limits = ', '.join(f'{overlap_limits(label)[1]:g} ({label})' for label in scores['classes'])
     tables = [
         (f'Average precision at {POSITIONS} recall positions, percent',
          ['class', 'overlap', *LEVELS], precision_rows),
-        (f'Visible objects by distance, detections with a score from {threshold:g} on; seen: 2D '
-         f'IoU above {IMAGE_OVERLAP:g}; located: BEV IoU above {limits}; depth errors: medians',
-         ['class', 'distance', 'objects', 'seen %', 'located %', 'depth error m', 'depth error %',
-          'false alarms'], band_rows)]
+        (f'Visible objects by distance; score at least {scores["score_threshold"]:g}; seen: 2D '
+         f'IoU above {IMAGE_OVERLAP:g}, located: BEV IoU above the looser limit',
+         ['class', 'distance', 'objects', 'seen %', 'located %', 'median depth error m',
+          'median %', 'false alarms'], band_rows)]
     if len(scores['objects']) <= MOST_OBJECTS:
         tables.append((
             'Visible objects one by one',
@@ -128,12 +126,14 @@ def plot_precision(folder: Path, report: dict) -> list[tuple[Path, str]]:
 
 def _list_errors(report: dict, frame: str) -> str:
     """One line in grey for the errors of a frame."""
+    objects = sorted(report['objects'], key=lambda row: row['depth'])
+    false_alarms = sorted(report['false_alarms'], key=lambda row: -row['score'])
     missed = [f'{row["label"]} at {row["depth"]:.1f} m'
               + (f' found {abs(row["depth_error"]):.1f} m too '
                  f'{"far" if row["depth_error"] > 0 else "near"}' if row['seen'] else ' not found')
-              for row in report['objects'] if row['frame'] == frame and not row['located']]
+              for row in objects if row['frame'] == frame and not row['located']]
     alarms = [f'{row["label"]} {row["score"]:.2f} at {row["depth"]:.1f} m'
-              for row in report['false_alarms'] if row['frame'] == frame]
+              for row in false_alarms if row['frame'] == frame]
     texts = [f'{title}: {", ".join(rows)}.'
              for title, rows in (('Not located', missed), ('False alarms', alarms)) if rows]
     return note(' '.join(texts) or 'No error.')
