@@ -124,7 +124,7 @@ def test_the_largest_boxes_are_kept():
 @pytest.fixture(scope='module')
 def streets():
     """Labelled street scenes as a batch for `augment`."""
-    sample = World(STREETS).sample(3, 8, H, W)
+    sample = World(STREETS).sample(3, 20, H, W)
     maps = {name: getattr(sample, name) for name in IMAGES + DISPARITIES}
     return {**maps, 'boxes': sample.boxes, 'camera': sample.cameras}
 

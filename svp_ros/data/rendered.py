@@ -17,7 +17,7 @@ from svp_ros.geometry import StereoCamera
 
 DISPARITY_STEPS_PER_PIXEL = 128  # of stored disparities
 PAIRS_PER_RENDER = 4
-RENDERING = 2  # raise it when the world changes, so that no stored pair of the old one is used
+RENDERING = 3  # raise it when the world changes, so that no stored pair of the old one is used
 IMAGES = ('left', 'right')
 DISPARITIES = ('disparity', 'disparity_right')
 LABELS = ('boxes', 'camera')

@@ -116,6 +116,12 @@ class SceneBuilder:
         value = self.rng.uniform(low, high)
         return float(max(value, 0.0)) if self.config.reflective_share else 0.0
 
+    def paint(self, colour: Sequence[float], gloss: float = 0.0, plain: Optional[float] = None,
+              mirror: float = 0.0, glow: float = 0.0) -> Material:
+        """Draw an almost blank material of this colour."""
+        plain = self.rng.uniform(0.85, 1) if plain is None else plain
+        return self.material(8, 'noise', plain, tint=colour, gloss=gloss, mirror=mirror, glow=glow)
+
     def fitted(self, group: str, half: Sequence[float], repeats: tuple[float, float] = (1, 1),
                tint: Optional[Sequence[float]] = None, plain: float = 0.0,
                mirror: float = 0.0, glow: float = 0.0) -> Material:
@@ -230,8 +236,30 @@ class Frame:
         self.add(Kind.CYLINDER, (start + end) / 2, (radius, length / 2, radius), material,
                  np.stack([x, y, z], 1), (taper, 0.0))
 
-    def label(self, name: str, size: tuple[float, float, float]) -> None:
-        """Give the thing a 3D box of (l, h, w) that stands on the ground."""
-        centre = self.position - (0, size[1] / 2, 0)
-        self.builder.boxes.append(LabelledBox(name, centre, size, self.yaw, self.instance,
-                                              self.velocity))
+    def label(self, name: str) -> None:
+        """Give the thing a 3D box around all parts that it has."""
+        reach = [_reach(part, self.axes.T) for part in self.builder.primitives
+                 if part.instance == self.instance]
+        low, high = np.array(reach).swapaxes(0, 1)
+        low, high = low.min(0), high.max(0)
+        centre = self.axes @ ((low + high) / 2)
+        self.builder.boxes.append(LabelledBox(name, centre, tuple((high - low).tolist()), self.yaw,
+                                              self.instance, self.velocity))
+
+    def shadow(self, half: tuple[float, float]) -> None:
+        """Add a dark patch on the ground below the thing, which is no part of it."""
+        self.builder.add(Kind.CARD, self.position - (0, 0.01, 0), (*half, 0),
+                         self.builder.paint((0.12,) * 3), self.axes @ rotation_xyz(np.pi / 2),
+                         velocity=self.velocity, ground=True)
+
+
+def _reach(part: Primitive, to_frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the least and largest coordinates of an untapered shape in other axes."""
+    centre, axes = to_frame @ part.centre, to_frame @ part.rotation * part.half
+    if part.kind in (Kind.ELLIPSOID, Kind.FOLIAGE):
+        reach = np.sqrt((axes ** 2).sum(1))
+    elif part.kind is Kind.CYLINDER:
+        reach = abs(axes[:, 1]) + np.hypot(axes[:, 0], axes[:, 2])
+    else:
+        reach = abs(axes).sum(1)
+    return centre - reach, centre + reach

@@ -29,6 +29,11 @@ class WorldConfig:
     street_camera_height: Range = (1.4, 1.9)  # metres
     street_pixel_aspect: Range = (0.9, 2.6)  # wide road images are often squeezed to 4:3
     street_pitch_degrees: Range = (-1.0, 1.0)
+    street_centre_x: Range = (0.5, 0.5)      # principal point, share of the width
+    street_centre_y: Range = (0.4, 0.6)      # and of the height
+    street_vehicles: tuple[int, int] = (0, 9)  # fewer where there is no room
+    street_people: tuple[int, int] = (0, 4)
+    street_cyclists: tuple[int, int] = (0, 2)
     field_pitch_degrees: Range = (-5.0, 30.0)  # positive looks down
 
     plain_share: float = 0.2            # surfaces without texture

@@ -4,7 +4,8 @@ import numpy as np
 
 from svp_ros.data.world.builder import SceneBuilder
 from svp_ros.data.world.lights import make_daylight, make_night
-from svp_ros.data.world.objects import add_furniture, add_pedestrian, add_pole
+from svp_ros.data.world.objects import add_furniture, add_pole
+from svp_ros.data.world.people import add_pedestrian
 from svp_ros.data.world.plants import add_bush, add_spikes, add_tree, add_tuft
 from svp_ros.data.world.scene import (
     Kind,

@@ -1,25 +1,18 @@
-"""Streets: a road with kerbs and lane marks, houses, trees, poles, traffic and people."""
+"""Streets: a road with kerbs and lane marks, houses, trees and poles."""
 
 from dataclasses import replace
-from typing import Callable
 
 import numpy as np
 
 from svp_ros.data.world.builder import SceneBuilder
 from svp_ros.data.world.lights import make_daylight, make_night
-from svp_ros.data.world.objects import (
-    add_car,
-    add_cyclist,
-    add_pedestrian,
-    add_pole,
-    add_truck,
-)
+from svp_ros.data.world.objects import add_pole
 from svp_ros.data.world.plants import add_bush, add_tree
-from svp_ros.data.world.scene import Kind, Light, log_uniform, Pose, rotation_xyz
+from svp_ros.data.world.scene import Kind, Light, Pose, rotation_xyz
+from svp_ros.data.world.traffic import add_people, add_traffic, Lanes, Spots
 
 FLAT = rotation_xyz(np.pi / 2)  # card on the ground: u to the right, v forward or back
 FAR = 140.0  # metres
-FORWARD, BACKWARD = -np.pi / 2, np.pi / 2  # yaw along +z and -z
 
 
 def build_street(builder: SceneBuilder) -> tuple[Light, Pose, np.ndarray]:
@@ -30,8 +23,10 @@ def build_street(builder: SceneBuilder) -> tuple[Light, Pose, np.ndarray]:
     _add_road(builder, road)
     for side in (-1, 1):
         _add_side(builder, side, road)
-    _add_traffic(builder, road, own_x, own_speed)
-    _add_people(builder, road, own_x)
+    lanes, spots = Lanes(road, own_x, own_speed), Spots()
+    spots.take(own_x, 0, 1.2, 3.5)  # the camera's own car
+    add_traffic(builder, lanes, spots)
+    add_people(builder, lanes, spots)
     height = rng.uniform(*config.street_camera_height)
     pitch = np.radians(rng.uniform(*config.street_pitch_degrees))
     yaw = rng.normal(0, 0.03) if rng.random() < 0.8 else rng.normal(0, 0.3)
@@ -193,51 +188,3 @@ def _add_fence(builder: SceneBuilder, side: int, x: float, z: float, length: flo
     pattern = builder.fitted('fence', (length / 2, height), (length / rng.uniform(1, 3), 1))
     builder.add(Kind.CUTOUT, (side * x, -height, z + length / 2), (length / 2, height, 0),
                 pattern, rotation_xyz(0, np.pi / 2))
-
-
-def _add_traffic(builder: SceneBuilder, road: float, own_x: float, own_speed: float) -> None:
-    """Parked, leading, oncoming and crossing vehicles."""
-    rng = builder.rng
-    for side in (-1, 1):
-        if road > 4 and rng.random() < 0.65:  # parked cars
-            z = rng.uniform(1, 16)
-            for _ in range(rng.integers(1, 5)):
-                z += 4.7
-                if rng.random() < 0.75:
-                    add_car(builder, (side * (road - 0.9), 0, z),
-                            rng.choice([FORWARD, BACKWARD]) + rng.normal(0, 0.04))
-                z += rng.choice([0.3, rng.uniform(0, 10)])
-    for ahead in (True, False):
-        z = log_uniform(rng, 7, 30)
-        for _ in range(rng.integers(0, 3)):
-            add = add_car if rng.random() < 0.85 else add_truck
-            if ahead:
-                x, yaw, speed = own_x, FORWARD, own_speed + rng.uniform(0, 3)
-            else:
-                x, yaw, speed = -0.45 * road, BACKWARD, -rng.uniform(4, 14)
-            add(builder, (x + rng.normal(0, 0.15), 0, z), yaw + rng.normal(0, 0.03), (0, 0, speed))
-            z += rng.uniform(9, 30)
-    if rng.random() < 0.3:  # crossing or parked askew
-        add_car(builder, (own_x + rng.choice([-1, 1]) * rng.uniform(4, 10), 0,
-                          rng.uniform(12, 35)), rng.uniform(-3.1, 3.1))
-
-
-def _add_people(builder: SceneBuilder, road: float, own_x: float) -> None:
-    """Pedestrians and cyclists, out of the camera's way."""
-    rng = builder.rng
-    for _ in range(rng.integers(0, 5)):
-        x = rng.choice([-1, 1]) * (road + rng.uniform(0.3, 2))
-        if rng.random() < 0.3:
-            x = own_x + rng.choice([-1, 1]) * rng.uniform(1.5, 4)
-        yaw = rng.choice([FORWARD, BACKWARD]) + rng.normal(0, 0.4)
-        _add_moving(builder, add_pedestrian, x, yaw, rng.uniform(0, 1.6))
-    for _ in range(rng.integers(0, 3)):
-        x = own_x + rng.choice([-1, 1]) * rng.uniform(1.5, 5)
-        yaw = rng.choice([FORWARD, BACKWARD]) + rng.normal(0, 0.2)
-        _add_moving(builder, add_cyclist, x, yaw, rng.uniform(2, 6))
-
-
-def _add_moving(builder: SceneBuilder, add: Callable, x: float, yaw: float, speed: float) -> None:
-    position = (x, 0, log_uniform(builder.rng, 4, 35))
-    add(builder, position, yaw, (speed * np.cos(yaw), 0, -speed * np.sin(yaw)))
-

@@ -115,17 +115,19 @@ class World:
                                         else config.focal_length))
         fy = fx * log_uniform(rng, *(config.street_pixel_aspect if street
                                      else config.pixel_aspect))
-        cy = (height - 1) / 2 + rng.uniform(-0.1, 0.1) * height
+        cx, cy = (width - 1) / 2, height * rng.uniform(
+            *(config.street_centre_y if street else (0.4, 0.6))) - 0.5
         builder = SceneBuilder(rng, self.textures.groups, config, fx)
         pose, velocity = Pose(), np.zeros(3)
         if street:
             baseline = rng.uniform(*config.street_baseline)
+            cx = width * rng.uniform(*config.street_centre_x) - 0.5
             light, pose, velocity = build_street(builder)
         else:
             nearest = rng.uniform(0.5, 1.5)
             velocity = rng.uniform(-0.15, 0.15, 3) * nearest
             baseline = nearest * log_uniform(rng, *config.max_disparity) * width / fx
-        camera = StereoCamera(fx, fy, (width - 1) / 2, cy, baseline, width, height)
+        camera = StereoCamera(fx, fy, cx, cy, baseline, width, height)
         if kind == 'room':
             light, pose = build_room(builder, nearest)
         elif kind == 'clutter' and rng.random() < config.field_share:
