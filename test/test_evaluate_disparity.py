@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from svp_ros.cli import main
-from svp_ros.data.formats import write_image, write_pfm
+from svp_ros.data.formats import read_image, write_image, write_pfm
 from svp_ros.data.labelled import find_scenes
 from svp_ros.eval.areas import left_right_difference, near_jumps
 from svp_ros.eval.disparity import compare_eyes, evaluate_scenes
@@ -251,7 +251,9 @@ def test_command_compares_network_sizes_and_eyes(data, tiny_model, tmp_path, cap
     out = tmp_path / 'out'
     assert main(['evaluate', 'disparity', '--data', str(data), '--model', str(tiny_model),
                  '--device', 'cpu', '--network-size', '64x96', '96x64', '--left-right',
-                 '--pictures', '1', '--format', 'folder', '--out', str(out)]) == 0
+                 '--pictures', '1', '--format', 'folder', '--out', str(out),
+                 '--strip', 'set/a']) == 0
+    assert read_image(out / 'strip.jpg').shape[1] == 4 * 304
     report = json.loads((out / 'metrics.json').read_text())
     assert report['network_size'] == [64, 96]
     first, second = report['network_sizes']
@@ -264,6 +266,14 @@ def test_command_compares_network_sizes_and_eyes(data, tiny_model, tmp_path, cap
     assert sum('picture' in row for row in report['scenes']) == 1
     text = capsys.readouterr().out
     assert '64x96' in text and '96x64' in text and 'left against right' in text
+
+
+def test_strip_needs_scenes_that_are_there(data, tiny_model, tmp_path, capsys):
+    command = ['evaluate', 'disparity', '--data', str(data), '--model', str(tiny_model), '--strip']
+    assert main([*command, 'set/z', '--out', str(tmp_path)]) == 2
+    assert '--strip names set/z, which is not among the' in capsys.readouterr().err
+    assert main([*command, 'set/a']) == 2
+    assert 'say where with --out' in capsys.readouterr().err
 
 
 def test_limit_spreads_over_the_scenes(data, tiny_model, capsys):

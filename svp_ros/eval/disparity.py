@@ -18,7 +18,13 @@ from svp_ros.arguments import parse_arguments, parse_size
 from svp_ros.data.formats import write_image
 from svp_ros.data.labelled import AUTO, find_scenes, LAYOUTS, Scene
 from svp_ros.eval.areas import left_right_difference, near_jumps
-from svp_ros.eval.disparity_report import format_text, make_picture, score_tables, write_report
+from svp_ros.eval.disparity_report import (
+    format_text,
+    make_picture,
+    make_strip,
+    score_tables,
+    write_report,
+)
 from svp_ros.eval.metrics import DepthBandScore, DisparityScore, Reliability, Sparsification
 from svp_ros.eval.sgbm import sgbm_disparity
 from svp_ros.predictor import CONFIDENT_WITHIN, NETWORK_SIZE, StereoPredictor, StereoResult
@@ -212,6 +218,8 @@ def main(argv: Optional[list[str]] = None) -> int:
                         help='also write metrics.json, report.html and pictures into this folder')
     parser.add_argument('--pictures', type=int, default=40, metavar='N',
                         help='at most N pictures, evenly spread (default: %(default)s)')
+    parser.add_argument('--strip', nargs='+', default=(), metavar='SCENE', help='also write '
+                        'strip.jpg with left image, truth, SGBM and model of these scenes')
     arguments = parse_arguments(parser, argv)
 
     scenes = find_scenes(arguments.data, arguments.format)
@@ -221,12 +229,20 @@ def main(argv: Optional[list[str]] = None) -> int:
                   for size in arguments.network_size]
     predictor = predictors[0]
     shown = {scene.name for scene in _spread(scenes, arguments.pictures)}
-    pictures = {}
+    if arguments.strip and not arguments.out:
+        raise ValueError('--strip writes a picture; say where with --out')
+    unknown = set(arguments.strip) - {scene.name for scene in scenes}
+    if unknown:
+        raise ValueError(f'--strip names {", ".join(sorted(unknown))}, which is not among the '
+                         f'{len(scenes)} scenes; they are named like {scenes[0].name}')
+    pictures, strips = {}, {}
 
     def write_picture(name: str, arrays: tuple, disparities: dict) -> None:
         if name in shown:
             pictures[name] = name.replace('/', '_') + '.png'
             write_image(arguments.out / pictures[name], make_picture(arrays, disparities))
+        if name in arguments.strip:
+            strips[name] = make_strip(arrays, disparities)
 
     if arguments.out:
         arguments.out.mkdir(parents=True, exist_ok=True)
@@ -240,6 +256,9 @@ def main(argv: Optional[list[str]] = None) -> int:
         for row in scores['scenes']:
             if row['name'] in pictures:
                 row['picture'] = pictures[row['name']]
+        if strips:
+            write_image(arguments.out / 'strip.jpg',
+                        np.vstack([strips[name] for name in arguments.strip]))
         report = {**describe_run(argv, predictor), 'network_size': predictor.network_size}
         write_report(arguments.out, {**report, **scores})
     return 0

@@ -5,8 +5,10 @@ from html import escape
 import json
 from pathlib import Path
 
+import cv2
 import numpy as np
 
+from svp_ros.eval.metrics import DisparityScore
 from svp_ros.eval.page import figure, heading, note, paragraph, side_by_side, table, write_page
 from svp_ros.eval.plots import plot_curves
 from svp_ros.pictures import colour_disparity, colour_error, join_pictures
@@ -97,6 +99,24 @@ def make_picture(arrays: tuple, disparities: dict) -> np.ndarray:
         pictures += [(method, colour_disparity(disparity, low, high)),
                      (f'{method} error, 0-10 px', colour_error(error))]
     return join_pictures(pictures)
+
+
+def make_strip(arrays: tuple, disparities: dict, width: int = 300) -> np.ndarray:
+    """Show left image, ground truth, SGBM and the model with their scores in one narrow row."""
+    left, _, truth, valid = arrays
+    low, high = np.percentile(truth[valid], (1, 99))
+    pictures = [('left', left),
+                ('ground truth', colour_disparity(np.where(valid, truth, np.nan), low, high))]
+    for method in sorted(disparities, reverse=True):  # SGBM before the model
+        score = DisparityScore()
+        score.update(disparities[method], truth, valid)
+        result = score.result()
+        pictures.append((f'{method}: {result["epe"]:.2f} px, bad-3 {result["bad_3"]:.1f} %',
+                         colour_disparity(disparities[method], low, high)))
+    height = round(width * left.shape[0] / left.shape[1])
+    return join_pictures([(title, cv2.resize(picture, (width, height),
+                                             interpolation=cv2.INTER_AREA))
+                          for title, picture in pictures], height)
 
 
 def write_report(folder: Path, report: dict) -> None:
