@@ -12,13 +12,15 @@ import pytest
 import rclpy
 from rclpy.qos import QoSProfile, QoSReliabilityPolicy
 from rosgraph_msgs.msg import Clock
-from sensor_msgs.msg import CameraInfo, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 from stereo_rig import FRAME, random_pair, Rig
 
 from svp_ros.ros.connections import Connection
 from svp_ros.ros.conversions import array_to_image
+from svp_ros.ros.intake import Intake
 from svp_ros.ros.node import main
+from svp_ros.ros.parameters import NodeSettings
 from svp_ros.ros.stamp_offsets import measure_offsets
 from svp_ros.ros.sync import PairSynchronizer
 from svp_ros.ros.sync_doctor import diagnose, explain_silence
@@ -141,6 +143,24 @@ def test_stamps_that_stand_still_are_named(rig):
     check(rig, report, 'stamps stand still', DiagnosticStatus.ERROR)
 
 
+def test_one_eye_whose_stamps_stand_still_is_named(rig):
+    start = 30_000 * 100 * MS
+    report = rig.diagnostic_while(lambda: send(rig, start + next(NUMBERS) * 100 * MS, start),
+                                  'do not increase')
+    text = check(rig, report, 'stamps stand still', DiagnosticStatus.ERROR)
+    assert f'the stamps of the images on /{rig.namespace}/right/image_rect do not' in text
+
+
+def test_images_that_come_only_compressed_are_named_with_the_parameter(rig):
+    with (publisher_of(rig, 'left/image_rect', CompressedImage, 'left/image_rect/compressed'),
+          publisher_of(rig, 'right/image_rect', CompressedImage, 'right/image_rect/compressed')):
+        report = rig.diagnostic_while(lambda: None, 'image_transport')
+    text = check(rig, report, 'no publisher', DiagnosticStatus.WARN)
+    topic = f'/{rig.namespace}/left/image_rect'
+    assert (f'nobody publishes {topic}, but the same images come on {topic}/compressed: set '
+            'image_transport:=compressed') in text
+
+
 def test_incompatible_qos_shows_the_policies_of_both_sides(rig):
     qos = QoSProfile(depth=5, reliability=QoSReliabilityPolicy.BEST_EFFORT)
     with publisher_of(rig, 'left/image_rect', Image, qos=qos):
@@ -183,7 +203,15 @@ IMAGE, COMPRESSED = 'sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage'
 
 
 @pytest.mark.parametrize('connection, text', [
-    (Connection('/left', IMAGE, others=(COMPRESSED,)), 'set image_transport:=compressed'),
+    (Connection('/left', IMAGE, others=(COMPRESSED,)),
+     'set image_transport:=compressed and remap /left/compressed to /left'),
+    (Connection('/left', IMAGE, in_other_transport='/left/compressed'),
+     'nobody publishes /left, but the same images come on /left/compressed: set '
+     'image_transport:=compressed'),
+    (Connection('/left/compressed', COMPRESSED, in_other_transport='/left'),
+     'come on /left: set image_transport:=raw'),
+    (Connection('/left/compressed', COMPRESSED, candidates=('/jpeg',)),
+     'there is /jpeg: remap /left/compressed to it'),
     (Connection('/left', COMPRESSED, others=(IMAGE,)), 'set image_transport:=raw'),
     (Connection('/left', IMAGE), 'nor any other sensor_msgs/msg/Image: start the camera driver'),
     (Connection('/left', IMAGE, candidates=('/front/img',)), 'there is /front/img: remap to it'),
@@ -208,6 +236,22 @@ def test_partners_that_get_lost_are_not_taken_for_offsets(tolerance):
     diagnosis = diagnose(sync, sync.counts, connections, time.monotonic())
     assert diagnosis.cause == 'images lost' and 'a larger queue_size' in diagnosis.text
     assert re.search('come 0.1[67] s late', diagnosis.text)
+
+
+def test_advice_about_compressed_images_leads_to_them_and_not_in_a_circle():
+    """A topic that already ends in /compressed is taken as it is with image_transport."""
+    rclpy.init(args=['--ros-args', '-r', 'left/image_rect:=/cam/compressed'])
+    node = rclpy.create_node('tester')
+    try:
+        wrong = Connection('/cam/compressed', IMAGE, others=(COMPRESSED,))
+        assert explain_silence(wrong).endswith('; set image_transport:=compressed')
+        intake = Intake(node, NodeSettings(image_transport='compressed'))
+        assert intake.topics['left/image_rect'] == '/cam/compressed'
+        assert intake.topics['right/image_rect'] == '/right/image_rect/compressed'
+        intake.close()
+    finally:
+        node.destroy_node()
+        rclpy.try_shutdown()
 
 
 def test_a_clock_problem_is_told_even_while_pairs_come():

@@ -6,6 +6,10 @@ from rclpy.node import Node
 from rclpy.qos import qos_check_compatible, QoSCompatibility, QoSProfile
 from rclpy.subscription import Subscription
 
+IMAGE = 'sensor_msgs/msg/Image'
+COMPRESSED = 'sensor_msgs/msg/CompressedImage'
+SUFFIX = '/compressed'  # of the topic beside a raw one, as image_transport has it
+
 
 @dataclass(frozen=True)
 class Connection:
@@ -18,6 +22,8 @@ class Connection:
         others: types that are published there instead.
         qos_problem: both sides' policies and the fix, if a publisher's do not fit, else empty.
         candidates: topics of the right type that have publishers but no place in this node.
+        in_other_transport: topic with publishers that carries the same images, compressed if this
+            is raw and raw if this is compressed; empty if there is none.
     """
 
     topic: str
@@ -26,6 +32,7 @@ class Connection:
     others: tuple[str, ...] = ()
     qos_problem: str = ''
     candidates: tuple[str, ...] = ()
+    in_other_transport: str = ''
 
 
 def look_up(node: Node, subscriptions: dict[str, Subscription]) -> dict[str, Connection]:
@@ -46,8 +53,19 @@ def look_up(node: Node, subscriptions: dict[str, Subscription]) -> dict[str, Con
             tuple(sorted({_node_name(info) for info in fitting})),
             tuple(sorted({info.topic_type for info in infos} - {kinds[key]})),
             next(filter(None, problems), '') if all(problems) else '',
-            tuple(sorted(topic for topic, types in published if kinds[key] in types)))
+            tuple(sorted(topic for topic, types in published if kinds[key] in types)),
+            _in_other_transport(subscription.topic_name, kinds[key], dict(published)))
     return connections
+
+
+def _in_other_transport(topic: str, kind: str, published: dict[str, list[str]]) -> str:
+    if kind == COMPRESSED:
+        other, wanted = topic.removesuffix(SUFFIX), IMAGE
+    elif kind == IMAGE:
+        other, wanted = topic + SUFFIX, COMPRESSED
+    else:
+        return ''
+    return other if wanted in published.get(other, ()) else ''
 
 
 def _qos_problem(info, subscription: Subscription) -> str:

@@ -10,6 +10,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from svp_ros.calibration import Finding
 from svp_ros.rig import StereoRig
+from svp_ros.ros.connections import SUFFIX
 from svp_ros.ros.conversions import nanoseconds
 from svp_ros.ros.pair_check import PairCheck
 from svp_ros.ros.parameters import NodeSettings
@@ -80,7 +81,8 @@ class Intake:
         key = f'{side}/image_rect'
         kind, topic = Image, key
         if compressed:
-            kind, topic = CompressedImage, f'{self._node.resolve_topic_name(key)}/compressed'
+            topic = self._node.resolve_topic_name(key).removesuffix(SUFFIX) + SUFFIX
+            kind = CompressedImage
         self._subscribe(key, kind, topic, lambda message: self._on_image(side, message))
 
     def _subscribe(self, key: str, kind, topic: str, callback) -> None:

@@ -14,6 +14,7 @@ from svp_ros.ros.stamp_offsets import measure_offsets, StampOffsets
 
 TIME_JUMP = 1_000_000_000  # ns; stamps going back further than this mean a restarted recording
 HISTORY = 32  # stamps kept per side, to measure their offsets
+FROZEN = 4  # equal stamps in a row that are no accident
 OPPOSITE = {'left': 'right', 'right': 'left'}
 
 
@@ -100,6 +101,13 @@ class PairSynchronizer:
         with self._condition:
             clocks = [list(self._clock[side])[-HISTORY // 4:] for side in ('left', 'right')]
         return median(clocks[1]) - median(clocks[0]) if all(clocks) else 0.0
+
+    def frozen(self) -> list[str]:
+        """Return the sides whose latest images all have one stamp."""
+        with self._condition:
+            latest = {side: list(stamps)[-FROZEN:] for side, stamps in self._stamps.items()}
+        return [side for side, stamps in latest.items()
+                if len(stamps) == FROZEN and len(set(stamps)) == 1]
 
     def _forget(self) -> None:
         self.counts['replaced'] += self._pair is not None

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import difflib
 from typing import Optional
 
-from svp_ros.ros.connections import Connection
+from svp_ros.ros.connections import COMPRESSED, Connection, SUFFIX
 from svp_ros.ros.sync import PairSynchronizer
 
 PATIENCE_S = 2.0  # without a pair, before anything is said
@@ -43,7 +43,7 @@ def diagnose(sync: PairSynchronizer, recent: Counter, connections: dict[str, Con
     silent = [IMAGES[side] for side in IMAGES if now - sync.last[side] >= PATIENCE_S]
     found = (_wrong_types(connections, silent) or _qos(connections, silent)
              or _silent(sync, connections, silent, now, clock_problem)
-             or _stamps(recent) or _offsets(sync, recent))
+             or _stamps(sync, recent, connections) or _offsets(sync, recent))
     return Diagnosis(found.cause, f'no pair for {waited_s:.0f} s: {found.text}', found.error)
 
 
@@ -64,10 +64,13 @@ def _wrong_type(connection: Connection) -> str:
         return ''
     text = (f'topics are swapped: {connection.topic} carries {" and ".join(connection.others)}, '
             f'not {connection.kind}; ')
-    compressed = [kind.endswith('/CompressedImage')
-                  for kind in (connection.kind, *connection.others)]
-    if any(compressed):
-        return text + f'set image_transport:={"raw" if compressed[0] else "compressed"}'
+    if connection.kind == COMPRESSED:
+        return text + 'set image_transport:=raw'
+    if COMPRESSED in connection.others:
+        text += 'set image_transport:=compressed'
+        if not connection.topic.endswith(SUFFIX):
+            text += f' and remap {connection.topic}{SUFFIX} to {connection.topic}'
+        return text
     return text + 'check the remappings of images and camera_info'
 
 
@@ -101,18 +104,28 @@ def _no_publisher(connection: Connection) -> str:
     if connection.publishers:
         return ''
     text = f'nobody publishes {connection.topic}'
+    if connection.in_other_transport:
+        raw = connection.kind == COMPRESSED
+        return (f'{text}, but the same images come on {connection.in_other_transport}: set '
+                f'image_transport:={"raw" if raw else "compressed"}')
     if not connection.candidates:
         return (f'{text}, nor any other {connection.kind}: start the camera driver or the '
                 'recording')
     near = difflib.get_close_matches(connection.topic, connection.candidates, 3, 0.3)
-    return f'{text}; there is {" and ".join(near or connection.candidates[:3])}: remap to it'
+    text += f'; there is {" and ".join(near or connection.candidates[:3])}: '
+    if connection.kind == COMPRESSED:
+        return text + f'remap {connection.topic} to it'
+    return text + 'remap to it'
 
 
-def _stamps(recent: Counter) -> Optional[Diagnosis]:
-    if 2 * recent['late'] <= recent['left'] + recent['right']:
+def _stamps(sync: PairSynchronizer, recent: Counter,
+            connections: dict[str, Connection]) -> Optional[Diagnosis]:
+    frozen = sync.frozen()
+    if not frozen and 2 * recent['late'] <= recent['left'] + recent['right']:
         return None
+    one = f' on {connections[IMAGES[frozen[0]]].topic}' if len(frozen) == 1 else ''
     return Diagnosis('stamps stand still', (
-        'the stamps of the images do not increase; check that the camera driver sets '
+        f'the stamps of the images{one} do not increase; check that the camera driver sets '
         'header.stamp'), True)
 
 
