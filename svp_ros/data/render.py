@@ -111,7 +111,8 @@ def main(argv: Optional[list[str]] = None) -> int:
                         help='write a picture of left, right, disparity and occlusion of the '
                         f'first {PREVIEW_ROWS} pairs')
     parser.add_argument('--config', type=Path, metavar='FILE',
-                        help='YAML file with values of WorldConfig, the distributions of scenes')
+                        help='YAML file with values of WorldConfig, the distributions of scenes; '
+                        'config/world/kitti.yaml has the cameras of KITTI')
     arguments = parser.parse_args(argv)
     if arguments.count < 1 or not 0 < arguments.rate < 1000:
         raise ValueError('--count must be at least 1 and --rate within 0 to 1000 Hz, '

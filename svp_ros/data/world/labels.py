@@ -1,6 +1,7 @@
 """Labels of the things of rendered scenes: 3D and 2D boxes, truncation and occlusion."""
 
 from dataclasses import replace
+import math
 from typing import Sequence, Union
 
 import numpy as np
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from svp_ros.boxes import box2d_area, clip_boxes, LabelledBoxes, project_boxes
 from svp_ros.data.world.raycast import cast
-from svp_ros.data.world.scene import LabelledBox, Scene
+from svp_ros.data.world.scene import LabelledBox, Primitive, Scene
 from svp_ros.data.world.table import make_table
 from svp_ros.data.world.textures import TextureBank
 from svp_ros.geometry import StereoCamera
@@ -69,31 +70,40 @@ def _count_pixels_alone(scenes: Sequence[Scene], labelled: Sequence[LabelledBoxe
 
     Each thing is a scene of its own for a camera that sees its 2D box and little more.
     """
-    windows, columns, rows, steps = [], [], [], []
+    windows, shapes, steps = [], [], []
     for scene, boxes in zip(scenes, labelled):
-        parts: dict[int, list] = {}
+        parts: dict[int, list[Primitive]] = {}
         for primitive in scene.primitives:
             parts.setdefault(primitive.instance, []).append(primitive)
-        for (left, top, right, bottom), instance in zip(boxes.box2d, boxes.instance):
-            first_x, first_y = np.ceil(left), np.ceil(top)
-            width, height = max(right - first_x, 0) // 1 + 1, max(bottom - first_y, 0) // 1 + 1
-            step_x, step_y = max(1, width / RAYS), max(1, height / RAYS)
-            seen = scene.camera
-            camera = StereoCamera(
-                seen.fx / step_x, seen.fy / step_y, (seen.cx - first_x + 0.5) / step_x - 0.5,
-                (seen.cy - first_y + 0.5) / step_y - 0.5, seen.baseline, RAYS, RAYS)
-            windows.append(replace(scene, primitives=parts[int(instance)], camera=camera))
-            columns.append(round(width / step_x))
-            rows.append(round(height / step_y))
-            steps.append(step_x * step_y)
+        for box2d, instance in zip(boxes.box2d, boxes.instance.tolist()):
+            camera, shape, step = _look_at(scene.camera, *box2d.tolist())
+            windows.append(replace(scene, primitives=parts[instance], camera=camera))
+            shapes.append(shape)
+            steps.append(step)
     if not windows:
         return []
     table = make_table(windows, device)
     left_eyes = replace(table, origin=table.origin[:1])
     hit = cast(left_eyes, bank, len(windows), RAYS, RAYS).primitive.cpu().numpy() >= 0
-    inside = ((np.arange(RAYS) < np.array(columns)[:, None])[:, None]
-              & (np.arange(RAYS) < np.array(rows)[:, None])[..., None])
-    return (np.array(steps) * (hit & inside).sum((1, 2))).tolist()
+    return [step * hit[:rows, :columns].sum()
+            for hit, (rows, columns), step in zip(hit, shapes, steps)]
+
+
+def _look_at(camera: StereoCamera, left: float, top: float, right: float, bottom: float
+             ) -> tuple[StereoCamera, tuple[int, int], float]:
+    """Return a camera of RAYS x RAYS pixels whose first rows and columns show a 2D box.
+
+    Returns:
+        The camera, how many rows and columns show the box, and how many pixels of the image one
+        of its own stands for.
+    """
+    x, y = math.ceil(left), math.ceil(top)
+    columns, rows = max(math.floor(right) - x, 0) + 1, max(math.floor(bottom) - y, 0) + 1
+    step_x, step_y = max(1, columns / RAYS), max(1, rows / RAYS)
+    closer = replace(camera, cx=camera.cx - x, cx_right=camera.cx_right - x,
+                     cy=camera.cy - y).scaled(1 / step_x, 1 / step_y)
+    return (replace(closer, width=RAYS, height=RAYS),
+            (round(rows / step_y), round(columns / step_x)), step_x * step_y)
 
 
 def _grade(visible: np.ndarray, alone: Sequence[float]) -> np.ndarray:
