@@ -311,7 +311,7 @@ def plain_average_precision(images, name, metric, limits, least_overlap):
     for n, score in enumerate(scores):
         left = (n + 1) / truths
         right = (n + 2) / truths if n < len(scores) - 1 else left
-        if right - recall < recall - left - 1e-9 and n < len(scores) - 1:
+        if right - recall < recall - left and n < len(scores) - 1:
             continue
         thresholds.append(score)
         recall += 1 / 40

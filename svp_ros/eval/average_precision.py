@@ -202,12 +202,11 @@ def recall_thresholds(scores: Sequence[float], truths: int) -> list[float]:
     if truths <= POSITIONS:
         hits = (max(-(-position * truths // POSITIONS), 1) for position in range(POSITIONS + 1))
         return [scores[number - 1] for number in hits if number <= len(scores)]
-    thresholds = []
+    thresholds, recall = [], 0.0
     for hits, score in enumerate(scores, 1):
-        # the next score is nearer: (hits + 1) / truths - p < p - hits / truths, p = position / 40
-        position = len(thresholds)
-        if hits == len(scores) or (2 * hits + 1) * POSITIONS >= 2 * position * truths:
+        if hits == len(scores) or (hits + 1) / truths - recall >= recall - hits / truths:
             thresholds.append(score)
+            recall += 1 / POSITIONS  # added up, so that ties are rounded as in the kit
     return thresholds
 
 
