@@ -152,11 +152,11 @@ def test_one_eye_whose_stamps_stand_still_is_named(rig):
 
 
 def test_images_that_come_only_compressed_are_named_with_the_parameter(rig):
+    topic = f'/{rig.namespace}/left/image_rect'
     with (publisher_of(rig, 'left/image_rect', CompressedImage, 'left/image_rect/compressed'),
           publisher_of(rig, 'right/image_rect', CompressedImage, 'right/image_rect/compressed')):
-        report = rig.diagnostic_while(lambda: None, 'image_transport')
+        report = rig.diagnostic_while(lambda: None, f'come on {topic}/compressed')
     text = check(rig, report, 'no publisher', DiagnosticStatus.WARN)
-    topic = f'/{rig.namespace}/left/image_rect'
     assert (f'nobody publishes {topic}, but the same images come on {topic}/compressed: set '
             'image_transport:=compressed') in text
 
