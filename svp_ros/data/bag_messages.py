@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from svp_ros.data.rosbag2 import TYPESTORE
+from svp_ros.box_pictures import class_colour
+from svp_ros.boxes import Boxes, CORNERS, EDGES
+from svp_ros.data.rosbag2 import MARKER_ARRAY, TYPESTORE
 from svp_ros.geometry import StereoCamera
 
 IMAGE = 'sensor_msgs/msg/Image'
@@ -14,7 +16,7 @@ COMPRESSED_IMAGE = 'sensor_msgs/msg/CompressedImage'
 CAMERA_INFO = 'sensor_msgs/msg/CameraInfo'
 DISPARITY_IMAGE = 'stereo_msgs/msg/DisparityImage'
 POINT_CLOUD = 'sensor_msgs/msg/PointCloud2'
-MARKER_ARRAY = 'visualization_msgs/msg/MarkerArray'
+DETECTIONS = 'vision_msgs/msg/Detection3DArray'
 
 
 def make_header(stamp: int, frame_id: str) -> Any:
@@ -117,30 +119,56 @@ def make_box_markers(box3d: np.ndarray, labels: Sequence[str], header: Any) -> A
                          f'{len(labels)} labels')
     markers = [_marker(header, action=3)]
     for index, (box, label) in enumerate(zip(box3d, labels, strict=True)):
-        markers.append(_marker(header, ns=label, id=index, type=1, position=box[:3],
-                               scale=box[3:6], ry=box[6], alpha=0.3, text=label))
+        markers.append(_marker(header, ns=label, id=index, type=1, pose=_box_pose(box),
+                               scale=box[3:6], color=(0.2, 0.9, 0.3, 0.3), text=label))
     return _new(MARKER_ARRAY, markers=markers)
 
 
-def _marker(header: Any, action: int = 0, ns: str = '', id: int = 0, type: int = 0,
-            position=(0.0, 0.0, 0.0), scale=(0.0, 0.0, 0.0), ry: float = 0.0,
-            alpha: float = 0.0, text: str = '') -> Any:
-    pose = _new('geometry_msgs/msg/Pose',
-                position=_vector('geometry_msgs/msg/Point', position),
-                orientation=_new('geometry_msgs/msg/Quaternion', x=0.0, y=math.sin(ry / 2),
-                                 z=0.0, w=math.cos(ry / 2)))
+def make_published_markers(boxes: Boxes, header: Any) -> Any:
+    """Build the MarkerArray that the node publishes: DELETEALL; solid, edges, text per box."""
+    markers = [_marker(header, action=3)]
+    lifetime = _new('builtin_interfaces/msg/Duration', sec=1, nanosec=0)
+    for index, (box, score, label) in enumerate(zip(boxes.box3d.astype(np.float64), boxes.score,
+                                                    boxes.label)):
+        colour = [channel / 255 for channel in class_colour(label)]
+        solid, lines, text = ({'ns': label, 'id': 3 * index + part, 'type': type_,
+                               'color': (*colour, alpha), 'lifetime': lifetime}
+                              for part, (type_, alpha) in enumerate(((1, 0.3), (5, 1), (9, 1))))
+        edges = (CORNERS[EDGES] * box[3:6] / 2).reshape(-1, 3)
+        above = box - [0, box[4] / 2 + 0.3, 0, 0, 0, 0, 0]
+        markers += [
+            _marker(header, pose=_box_pose(box), scale=box[3:6], **solid),
+            _marker(header, pose=_box_pose(box), scale=(0.03, 0.0, 0.0), points=[
+                _vector('geometry_msgs/msg/Point', point) for point in edges], **lines),
+            _marker(header, pose=_box_pose(above), scale=(0.0, 0.0, 0.4),
+                    text=f'{label} {score:.2f} {box[2]:.1f} m', **text)]
+    return _new(MARKER_ARRAY, markers=markers)
+
+
+def _box_pose(box3d: Sequence[float]) -> Any:
+    """Pose of the centre, turned by ry about +y."""
+    half = box3d[6] / 2
+    return _new('geometry_msgs/msg/Pose', position=_vector('geometry_msgs/msg/Point', box3d),
+                orientation=_new('geometry_msgs/msg/Quaternion', x=0.0, y=math.sin(half), z=0.0,
+                                 w=math.cos(half)))
+
+
+def _marker(header: Any, **values: Any) -> Any:
+    """Build a marker whose other fields are zero or empty."""
+    scale, color = values.pop('scale', (0.0,) * 3), values.pop('color', (0.0,) * 4)
     now = _new('builtin_interfaces/msg/Time', sec=0, nanosec=0)
-    return _new(
-        'visualization_msgs/msg/Marker', header=header, ns=ns, id=id, type=type, action=action,
-        pose=pose, scale=_vector('geometry_msgs/msg/Vector3', scale),
-        color=_new('std_msgs/msg/ColorRGBA', r=0.2, g=0.9, b=0.3, a=alpha),
-        lifetime=_new('builtin_interfaces/msg/Duration', sec=0, nanosec=0), frame_locked=False,
-        points=[], colors=[], texture_resource='', uv_coordinates=[], text=text,
-        texture=_new('sensor_msgs/msg/CompressedImage', format='', data=np.zeros(0, np.uint8),
-                     header=_new('std_msgs/msg/Header', stamp=now, frame_id='')),
-        mesh_resource='', mesh_use_embedded_materials=False,
-        mesh_file=_new('visualization_msgs/msg/MeshFile', filename='',
-                       data=np.zeros(0, np.uint8)))
+    return _new('visualization_msgs/msg/Marker', **{
+        'header': header, 'ns': '', 'id': 0, 'type': 0, 'action': 0,
+        'pose': _box_pose(np.zeros(7)), 'scale': _vector('geometry_msgs/msg/Vector3', scale),
+        'color': _new('std_msgs/msg/ColorRGBA', **dict(zip('rgba', map(float, color)))),
+        'lifetime': _new('builtin_interfaces/msg/Duration', sec=0, nanosec=0),
+        'frame_locked': False, 'points': [], 'colors': [], 'texture_resource': '',
+        'texture': _new('sensor_msgs/msg/CompressedImage', format='', data=np.zeros(0, np.uint8),
+                        header=_new('std_msgs/msg/Header', stamp=now, frame_id='')),
+        'uv_coordinates': [], 'text': '', 'mesh_resource': '',
+        'mesh_file': _new('visualization_msgs/msg/MeshFile', filename='',
+                          data=np.zeros(0, np.uint8)),
+        'mesh_use_embedded_materials': False, **values})
 
 
 def _vector(type_: str, xyz: Sequence[float]) -> Any:

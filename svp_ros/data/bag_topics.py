@@ -11,8 +11,10 @@ from typing import NamedTuple, Optional
 from svp_ros.data.bag_messages import (
     CAMERA_INFO,
     COMPRESSED_IMAGE,
+    DETECTIONS,
     DISPARITY_IMAGE,
     IMAGE,
+    MARKER_ARRAY,
     POINT_CLOUD,
 )
 from svp_ros.data.rosbag2 import BagReader
@@ -69,7 +71,20 @@ def find_truth_topic(bag: BagReader) -> Optional[str]:
     Raises:
         ValueError: If several of one type are called so.
     """
-    for type_ in (DISPARITY_IMAGE, IMAGE, POINT_CLOUD):
+    return _find_truth(bag, (DISPARITY_IMAGE, IMAGE, POINT_CLOUD))
+
+
+def find_boxes_topic(bag: BagReader) -> Optional[str]:
+    """Return the topic of boxes that is called ground truth: detections, else markers.
+
+    Raises:
+        ValueError: If several of one type are called so.
+    """
+    return _find_truth(bag, (DETECTIONS, MARKER_ARRAY))
+
+
+def _find_truth(bag: BagReader, types: tuple[str, ...]) -> Optional[str]:
+    for type_ in types:
         names = [name for name in bag.topics_of(type_) if _TRUTH.search(name)
                  and (type_ != IMAGE or 'depth' in name)]
         if len(names) > 1:

@@ -48,6 +48,25 @@ def find_transform(bag: BagReader, source: str, target: str) -> np.ndarray:
     return reached[target]
 
 
+class FixedTransforms:
+    """Transforms of a recording by their frames, each searched for once.
+
+    Args:
+        bag: open recording.
+    """
+
+    def __init__(self, bag: BagReader):
+        self._bag = bag
+        self._known: dict[tuple[str, str], np.ndarray] = {}
+
+    def find(self, source: str, target: str) -> np.ndarray:
+        """Return what `find_transform` does, which says what raises; "/frame" is "frame"."""
+        frames = source.lstrip('/'), target.lstrip('/')
+        if frames not in self._known:
+            self._known[frames] = find_transform(self._bag, *frames)
+        return self._known[frames]
+
+
 def _read_steps(bag: BagReader) -> dict[str, dict[str, np.ndarray]]:
     """Matrices by frame of the points and frame that they are taken to."""
     steps: dict[str, dict[str, np.ndarray]] = {}

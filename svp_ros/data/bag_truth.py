@@ -5,7 +5,6 @@ left rectified image is taken as it is; others, and clouds, are moved there as p
 /tf_static or by a given transform, and projected.
 """
 
-from collections import deque
 from typing import Any, Optional
 
 import cv2
@@ -13,9 +12,9 @@ import numpy as np
 
 from svp_ros.data.bag_messages import DISPARITY_IMAGE, IMAGE, POINT_CLOUD
 from svp_ros.data.bag_topics import find_info
-from svp_ros.data.bag_transforms import find_transform
+from svp_ros.data.bag_transforms import FixedTransforms
 from svp_ros.data.bags import StereoPair
-from svp_ros.data.rosbag2 import BagReader, RawMessage
+from svp_ros.data.rosbag2 import BagReader, NearestMessages
 from svp_ros.geometry import depth_to_disparity, StereoCamera
 from svp_ros.image_messages import decode_disparity, decode_image
 from svp_ros.rectification import has_distortion
@@ -50,12 +49,10 @@ class BagTruth:
             raise ValueError(f'{self.topic} holds {self.type}; ground truth is a DisparityImage, '
                              'a depth Image or a PointCloud2')
         self._bag = bag
-        self._tolerance = TOLERANCE.get(self.type, 0) if tolerance is None else tolerance
-        self._messages = bag.raw([self.topic])
-        self._recent: deque[RawMessage] = deque()
-        self._newest = -1
+        self._messages = NearestMessages(
+            bag, self.topic, TOLERANCE.get(self.type, 0) if tolerance is None else tolerance)
         self._given = transform
-        self._transforms: dict[tuple[str, str], np.ndarray] = {}
+        self._transforms = FixedTransforms(bag)
         self._rays: Optional[np.ndarray] = None
 
     def at(self, pair: StereoPair) -> Optional[np.ndarray]:
@@ -66,16 +63,8 @@ class BagTruth:
         Raises:
             ValueError: If a message cannot be used; the text says what would work.
         """
-        while self._newest <= pair.stamp + self._tolerance:
-            raw = next(self._messages, None)
-            if raw is None:
-                break
-            self._recent.append(raw)
-            self._newest = max(self._newest, raw.stamp)
-        while self._recent and self._recent[0].stamp < pair.stamp - self._tolerance:
-            self._recent.popleft()
-        nearest = min(self._recent, key=lambda raw: abs(raw.stamp - pair.stamp), default=None)
-        if nearest is None or abs(nearest.stamp - pair.stamp) > self._tolerance:
+        nearest = self._messages.at(pair.stamp)
+        if nearest is None:
             return None
         message = self._bag.decode(nearest)
         if self.type == DISPARITY_IMAGE:
@@ -101,7 +90,9 @@ class BagTruth:
                 return _resize(depth, pair.camera)
             points = (self._find_rays(depth.shape) * depth[..., None]).reshape(-1, 3)
         points = points[np.isfinite(points).all(axis=1)]
-        matrix = self._find_matrix(frame, pair.frame_id)
+        matrix = self._given
+        if matrix is None:
+            matrix = self._transforms.find(frame, pair.frame_id)
         points = points @ matrix[:3, :3].T + matrix[:3, 3]
         return render_depth(points @ pair.rotation.T, pair.camera)
 
@@ -117,14 +108,6 @@ class BagTruth:
             rays = cv2.undistortPoints(pixels.reshape(-1, 1, 2), info.k.reshape(3, 3), d)
             self._rays = np.concatenate([rays.reshape(H, W, 2), np.ones((H, W, 1))], axis=-1)
         return self._rays
-
-    def _find_matrix(self, source: str, target: str) -> np.ndarray:
-        if self._given is not None:
-            return self._given
-        source, target = source.lstrip('/'), target.lstrip('/')
-        if (source, target) not in self._transforms:
-            self._transforms[source, target] = find_transform(self._bag, source, target)
-        return self._transforms[source, target]
 
 
 def decode_depth(message: Any) -> np.ndarray:

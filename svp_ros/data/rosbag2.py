@@ -1,5 +1,6 @@
 """Read and write rosbag2 recordings (sqlite3 and mcap); ROS is not needed."""
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 import struct
@@ -8,9 +9,15 @@ from typing import Any, NamedTuple, Optional, Union
 from rosbags import interfaces
 from rosbags.highlevel import AnyReader
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
-from rosbags.typesys import get_typestore, Stores
+from rosbags.typesys import get_types_from_msg, get_typestore, Stores
+
+from svp_ros.data.vision_messages import DEFINITIONS
 
 TYPESTORE = get_typestore(Stores.ROS2_JAZZY)
+for _name in DEFINITIONS.keys() - TYPESTORE.types.keys():
+    TYPESTORE.register(get_types_from_msg(DEFINITIONS[_name], _name))
+
+MARKER_ARRAY = 'visualization_msgs/msg/MarkerArray'
 
 _STORAGE = '.mcap', '.db3'
 _COMPRESSIONS = {'file': CompressionMode.FILE, 'message': CompressionMode.MESSAGE,
@@ -42,9 +49,17 @@ class RawMessage(NamedTuple):
 
     @property
     def stamp(self) -> int:
-        """Header stamp, nanoseconds; only for message types that begin with a Header."""
+        """Stamp of the Header that the message begins with, nanoseconds.
+
+        That of a MarkerArray is the one of its first marker; without a marker it is -1.
+        """
+        start = 4
+        if self.type == MARKER_ARRAY:
+            start = 8  # behind the number of markers
+            if len(self.data) < start + 8:
+                return -1
         seconds, nanoseconds = struct.unpack_from('<iI' if self.data[1] & 1 else '>iI',
-                                                  self.data, 4)
+                                                  self.data, start)
         return seconds * 10**9 + nanoseconds
 
 
@@ -137,6 +152,37 @@ class BagReader:
     def _unreadable(self, error: object) -> ValueError:
         reason = str(error).strip() or type(error).__name__
         return ValueError(f'{self.path} cannot be read: {reason}')
+
+
+class NearestMessages:
+    """Messages of one topic, asked for by stamp in order of time.
+
+    Args:
+        bag: open recording.
+        topic: as the recording spells it.
+        tolerance: nanoseconds by which a stamp may differ from the one that is asked for.
+    """
+
+    def __init__(self, bag: BagReader, topic: str, tolerance: int = 0):
+        self._messages = bag.raw([topic])
+        self._tolerance = tolerance
+        self._recent: deque[RawMessage] = deque()
+        self._newest = -1
+
+    def at(self, stamp: int) -> Optional[RawMessage]:
+        """Return the message whose stamp is the nearest; None if none is near enough."""
+        while self._newest <= stamp + self._tolerance:
+            raw = next(self._messages, None)
+            if raw is None:
+                break
+            self._recent.append(raw)
+            self._newest = max(self._newest, raw.stamp)
+        while self._recent and self._recent[0].stamp < stamp - self._tolerance:
+            self._recent.popleft()
+        nearest = min(self._recent, key=lambda raw: abs(raw.stamp - stamp), default=None)
+        if nearest is None or abs(nearest.stamp - stamp) > self._tolerance:
+            return None
+        return nearest
 
 
 class BagWriter:
