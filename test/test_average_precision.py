@@ -143,6 +143,25 @@ def test_low_detections_are_neither_right_nor_wrong():
     assert Matcher(image, 'Car', '2d', MODERATE, 0.7).match(0.0).hits == [(0, 0), (1, 1)]
 
 
+def test_limits_of_difficulty():
+    def counted(height, occlusion, truncation, limits):
+        truth = label(('Car', 300, 100, 400, 100 + height, occlusion, truncation))
+        return score(truth, detect(), limits)['truths'] == 1
+
+    assert counted(25.5, 1, 0.3, MODERATE) and counted(40.5, 0, 0.15, EASY)
+    assert not counted(25, 1, 0.3, MODERATE) and not counted(40, 0, 0.15, EASY)
+    assert not counted(25.5, 2, 0.3, MODERATE) and not counted(25.5, 1, 0.31, MODERATE)
+    assert counted(25.5, 2, 0.5, HARD) and not counted(25.5, 3, 0.5, HARD)
+
+
+def test_low_detections_of_any_class_take_a_truth():
+    truth = label(('Car', 300, 100, 400, 141, 0, 0.0))
+    found = detect(('Pedestrian', 0.9, 300, 101, 400, 140))
+    for limits, missed in ((EASY, []), (MODERATE, [0])):
+        matches = Matcher(ScoredImage(truth, *found), 'Car', '2d', limits, 0.7).match(0.0)
+        assert (matches.hits, matches.missed, matches.false_alarms) == ([], missed, [])
+
+
 def test_a_truth_prefers_a_detection_of_full_height():
     truth = label(('Car', 300, 100, 400, 141, 0, 0.0))
     found = detect(('Car', 0.9, 300, 101, 400, 140), ('Car', 0.8, 300, 100, 395, 144))

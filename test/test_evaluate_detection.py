@@ -144,6 +144,7 @@ def test_misses_and_false_alarms_are_listed_the_worst_first(tmp_path):
     assert [(row['frame'], row['index'], row['label'], round(row['score'], 3), row['depth'])
             for row in scores['false_alarms']] == [
                 ('empty', 0, 'Car', 0.8, 60), ('far', 0, 'Car', 0.95, 20)]
+    assert [row['detections'] for row in scores['frames']] == [1, 1, 2]
     assert choose_pictures(scores, 5) == {
         'misses': ['near', 'far'], 'false_alarms': ['far', 'empty'],
         'frames': ['empty', 'far', 'near']}
@@ -157,6 +158,22 @@ def test_misses_and_false_alarms_are_listed_the_worst_first(tmp_path):
         None, 1, None)
     # beyond 30 m cars are less than 25 px high: one of two is found, after one false alarm
     assert scores['average_precision']['Car']['3d@0.7']['moderate']['ap'] == 25
+
+
+def test_what_is_seen_or_located_is_no_false_alarm(street):
+    seen = score_detections(detect(street, shift(-2.0)), ['Car'], 0.3)
+    far = next(row for row in seen['objects'] if row['depth'] == 15)
+    assert far['seen'] and not far['located'] and far['overlap_bev'] == pytest.approx(2 / 6, 1e-4)
+    assert 'b' in choose_pictures({**seen, 'objects': [far]}, 5)['misses']
+
+    def lift(_, boxes):
+        boxes.box3d[:, 1] -= 1.2
+        return boxes
+
+    located = score_detections(detect(street, lift), ['Car'], 0.3)
+    assert [(row['seen'], row['located']) for row in located['objects']] == [(False, True)] * 3
+    assert located['false_alarms'] == [] and choose_pictures(located, 5)['misses'] == []
+    assert all(row['score'] and row['depth_error'] == 0 for row in located['objects'])
 
 
 def test_occluded_objects_and_dont_care_regions_are_no_errors(tmp_path):
