@@ -1,24 +1,25 @@
-"""Start stereo_node, and on request RViz and the replay of a recording.
+"""Start stereo_node, one for each camera, and on request RViz and the replay of a recording.
 
-An argument that stays empty leaves its parameter to params_file; one that is given wins.
+An argument that is given wins. One that stays empty becomes what the file of the camera in
+config/cameras says, or else leaves its parameter to params_file.
 """
+
+from pathlib import Path
 
 from launch.actions import (
     DeclareLaunchArgument,
     ExecuteProcess,
     GroupAction,
+    OpaqueFunction,
     SetEnvironmentVariable,
+    SetLaunchConfiguration,
 )
 from launch.conditions import IfCondition
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
-from launch_ros.actions import (
-    Node,
-    PushRosNamespace,
-    SetParameter,
-    SetParametersFromFile,
-)
+from launch_ros.actions import Node, PushRosNamespace, SetParameter
 from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
+import yaml
 
 from launch import LaunchDescription
 
@@ -34,11 +35,17 @@ CONFIG = PathJoinSubstitution([FindPackageShare('svp_ros'), 'config'])
 BOOLEAN = ['true', 'false']
 ARGUMENTS = [
     # name, default, choices, description
-    ('namespace', '', None, 'namespace of the camera, such as /stereo; all topics are inside'),
-    ('left_image', 'left/image_rect', None, 'left image topic'),
-    ('left_camera_info', 'left/camera_info', None, 'left CameraInfo topic'),
-    ('right_image', 'right/image_rect', None, 'right image topic'),
-    ('right_camera_info', 'right/camera_info', None, 'right CameraInfo topic'),
+    ('camera', '', ['', 'euroc', 'kitti', 'oak', 'realsense', 'zed'],
+     'driver or kind of recording whose topic names are taken, see config/cameras'),
+    ('cameras', '', None, 'one node in each of these namespaces, such as [front,rear]'),
+    ('namespace', '', None, 'namespace of the camera, such as /stereo; all topics are inside; '
+     'empty takes that of camera'),
+    ('left_image', '', None, 'left image topic; empty takes that of camera or left/image_rect'),
+    ('left_camera_info', '', None, 'left CameraInfo topic; empty takes that of camera or '
+     'left/camera_info'),
+    ('right_image', '', None, 'right image topic; empty takes that of camera or right/image_rect'),
+    ('right_camera_info', '', None, 'right CameraInfo topic; empty takes that of camera or '
+     'right/camera_info'),
     ('params_file', PathJoinSubstitution([CONFIG, 'stereo.yaml']), None,
      'YAML file with all parameters of the node'),
     ('use_sim_time', 'false', BOOLEAN, 'take the time from /clock; always so with bag'),
@@ -49,6 +56,7 @@ ARGUMENTS = [
 ]
 PARAMETERS = [
     # parameters of the node that are arguments too: name, type, choices, description
+    ('autostart', bool, ['', *BOOLEAN], 'configure and activate the node when it starts'),
     ('model', str, None, 'name in models/ or path of a checkpoint'),
     ('device', str, None, 'auto, cpu, cuda or cuda:N'),
     ('engine', str, ['', 'torch', 'onnx', 'openvino', 'auto'], 'what runs the network'),
@@ -61,9 +69,37 @@ PARAMETERS = [
     ('target_rate', float, None, 'pairs to process per second; 0 as many as come'),
     ('output_resolution', str, ['', 'input', 'network'], 'size of the outputs'),
 ]
-REMAPPINGS = [(f'{side}/{topic}', LaunchConfiguration(f'{side}_{argument}'))
-              for side in ('left', 'right')
-              for topic, argument in (('image_rect', 'image'), ('camera_info', 'camera_info'))]
+TOPICS = {f'{side}_{topic}': f'{side}/{name}' for side in ('left', 'right')
+          for topic, name in (('image', 'image_rect'), ('camera_info', 'camera_info'))}
+REMAPPINGS = [(name, LaunchConfiguration(argument)) for argument, name in TOPICS.items()]
+
+
+def fill_in_camera(context):
+    """Set the arguments that are empty to what the file of the camera says."""
+    values = dict(TOPICS)
+    camera = LaunchConfiguration('camera').perform(context)
+    if camera:
+        path = PathJoinSubstitution([CONFIG, 'cameras', f'{camera}.yaml']).perform(context)
+        values.update(yaml.safe_load(Path(path).read_text()))
+    if LaunchConfiguration('cameras').perform(context):
+        values.pop('namespace', None)  # the names of the cameras are what differs
+    return [SetLaunchConfiguration(name, value) for name, value in values.items()
+            if not LaunchConfiguration(name).perform(context)]
+
+
+def start_nodes(context):
+    """Start a node in the namespace of each camera, and RViz beside it."""
+    given = {name: ParameterValue(LaunchConfiguration(name), value_type=kind)
+             for name, kind, *_ in PARAMETERS if LaunchConfiguration(name).perform(context)}
+    cameras = LaunchConfiguration('cameras').perform(context).strip('[] ').split(',')
+    return [GroupAction([
+        PushRosNamespace(camera.strip()),
+        Node(package='svp_ros', executable='stereo_node', name='stereo_node', output='screen',
+             parameters=[LaunchConfiguration('params_file'), given], remappings=REMAPPINGS,
+             arguments=['--ros-args', '--log-level', LaunchConfiguration('log_level')]),
+        Node(package='rviz2', executable='rviz2', name='rviz',
+             arguments=['-d', LaunchConfiguration('rviz_config')], remappings=REMAPPINGS,
+             condition=IfCondition(LaunchConfiguration('rviz')))]) for camera in cameras]
 
 
 def generate_launch_description():
@@ -76,21 +112,12 @@ def generate_launch_description():
           for name, _, choices, description in PARAMETERS],
         *[SetEnvironmentVariable(name, PathJoinSubstitution([CONFIG, 'fastdds.xml']))
           for name in ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE')],
+        OpaqueFunction(function=fill_in_camera),
         GroupAction([
             PushRosNamespace(LaunchConfiguration('namespace')),
             SetParameter('use_sim_time', LaunchConfiguration('use_sim_time')),
             SetParameter('use_sim_time', True, condition=is_not('bag', '')),
-            SetParametersFromFile(LaunchConfiguration('params_file')),
-            *[SetParameter(name, ParameterValue(LaunchConfiguration(name), value_type=kind),
-                           condition=is_not(name, ''))
-              for name, kind, _, _ in PARAMETERS],
-            Node(package='svp_ros', executable='stereo_node', name='stereo_node',
-                 output='screen', remappings=REMAPPINGS,
-                 arguments=['--ros-args', '--log-level', LaunchConfiguration('log_level')]),
-            Node(package='rviz2', executable='rviz2', name='rviz',
-                 arguments=['-d', LaunchConfiguration('rviz_config')],
-                 remappings=REMAPPINGS,
-                 condition=IfCondition(LaunchConfiguration('rviz'))),
+            OpaqueFunction(function=start_nodes),
         ]),
         ExecuteProcess(cmd=['ros2', 'bag', 'play', '--clock', '100', LaunchConfiguration('bag')],
                        output='screen', condition=is_not('bag', '')),

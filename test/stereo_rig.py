@@ -38,25 +38,32 @@ def random_pair(seed=0, height=HEIGHT, width=WIDTH):
     return left, np.roll(left, -5, axis=1)
 
 
+def reliable_inputs(namespace, image='image_rect'):
+    """Arguments of a node that loses no image of a test."""
+    return [argument for side in ('left', 'right') for topic in (image, 'camera_info')
+            for argument in ('-p', f'qos_overrides./{namespace}/{side}/{topic}.subscription.'
+                             'reliability:=reliable')]
+
+
 class Rig:
-    """A stereo camera, listeners and service clients around one node process."""
+    """A stereo camera, listeners and service clients around one node process.
+
+    It starts the process, in a namespace of its own, unless it is given one with its namespace.
+    """
 
     def __init__(self, *arguments, log, camera=CAMERA, image_type=Image,
-                 program=('-m', 'svp_ros.ros.node')):
+                 program=('-m', 'svp_ros.ros.node'), namespace=None, process=None):
         os.environ['ROS_DOMAIN_ID'] = str(1 + os.getpid() % 101)
         profile = str(find_resource('config/fastdds.xml'))
         os.environ.update(FASTRTPS_DEFAULT_PROFILES_FILE=profile,
                           FASTDDS_DEFAULT_PROFILES_FILE=profile)
-        self.camera, self.log, self.namespace = camera, log, next(NAMESPACES)
+        self.camera, self.log = camera, log
+        self.namespace = namespace or next(NAMESPACES)
         image = 'image_rect' if image_type is Image else 'image_rect/compressed'
-        reliable = [argument for side in ('left', 'right')
-                    for topic in (image, 'camera_info')
-                    for argument in ('-p', f'qos_overrides./{self.namespace}/{side}/{topic}.'
-                                     'subscription.reliability:=reliable')]
-        self.process = subprocess.Popen(
+        self.process = process or subprocess.Popen(
             [sys.executable, *map(str, program), '--ros-args', '-r',
              f'__ns:=/{self.namespace}', '-p', 'device:=cpu', '-p', 'num_threads:=1',
-             *reliable, *arguments],
+             *reliable_inputs(self.namespace, image), *arguments],
             stderr=log.open('w'), stdout=subprocess.DEVNULL)
         self.context = rclpy.Context()
         rclpy.init(context=self.context)

@@ -3,6 +3,7 @@
 import ast
 from dataclasses import fields
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -10,6 +11,8 @@ import time
 import xml.etree.ElementTree as ElementTree
 
 import pytest
+from test_bag_topics import DRIVERS
+import yaml
 
 from svp_ros.resources import find_resource
 from svp_ros.ros.parameters import NodeSettings
@@ -34,7 +37,7 @@ def test_every_argument_has_a_description_and_a_name_of_its_own():
     assert len(names) == len(set(names))
     assert {'namespace', 'left_image', 'left_camera_info', 'right_image', 'right_camera_info',
             'model', 'device', 'params_file', 'rviz', 'bag', 'use_sim_time', 'log_level',
-            'approximate_sync'} <= set(names)
+            'approximate_sync', 'autostart', 'camera', 'cameras'} <= set(names)
 
 
 def test_parameter_arguments_are_parameters_of_the_node_with_their_type():
@@ -52,8 +55,39 @@ def test_shipped_files_that_the_launch_file_names_exist():
 
 
 def test_no_code_is_evaluated_and_nothing_is_installed():
-    names = {node.id for node in ast.walk(TREE) if isinstance(node, ast.Name)}
-    assert not names & {'OpaqueFunction', 'PythonExpression', 'eval', 'exec'}
+    names = {ast.unparse(node) for node in ast.walk(TREE)
+             if isinstance(node, (ast.Name, ast.Attribute))}
+    assert not names & {'PythonExpression', 'eval', 'exec', 'subprocess', 'os', 'yaml.load'}
+    assert 'yaml.safe_load' in names
+
+
+PRESETS = sorted(find_resource('config/cameras').glob('*.yaml'))
+
+
+def test_the_choices_of_camera_are_the_files():
+    (choices,) = [row[2] for row in table('ARGUMENTS') if row[0] == 'camera']
+    assert ast.literal_eval(choices) == ['', *(path.stem for path in PRESETS)]
+
+
+@pytest.mark.parametrize('path', PRESETS, ids=lambda path: path.stem)
+def test_a_preset_sets_topics_and_names_where_they_are_documented(path):
+    values = yaml.safe_load(path.read_text())
+    topics = {f'{side}_{name}' for side in ('left', 'right') for name in ('image', 'camera_info')}
+    assert topics <= set(values) <= {row[0] for row in table('ARGUMENTS') + table('PARAMETERS')}
+    assert all(type(value) is str for value in values.values())
+    assert not any(values[name].startswith('/') for name in topics)  # for several cameras
+    assert len({values[name] for name in topics}) == 4
+    comment = ' '.join(line[2:] for line in path.read_text().splitlines() if line[0] == '#')
+    assert 'Names: ' in comment and 'https://' in comment
+
+
+@pytest.mark.parametrize('camera, driver', [
+    ('realsense', 'RealSense'), ('zed', 'ZED 5'), ('euroc', 'EuRoC'), ('kitti', 'kitti2bag')])
+def test_a_preset_and_the_search_in_recordings_agree(camera, driver):
+    values = yaml.safe_load(find_resource(f'config/cameras/{camera}.yaml').read_text())
+    found = tuple('/'.join(['', *filter(None, (values.get('namespace'), values[name]))])
+                  for name in ('left_image', 'left_camera_info'))
+    assert found == DRIVERS[driver][1:]
 
 
 def test_the_fast_dds_profile_has_room_for_images():
@@ -80,16 +114,39 @@ def test_ros2_launch_shows_the_arguments():
 def test_ros2_launch_runs_the_node_with_arguments_over_the_file(tiny_model, tmp_path):
     params = tmp_path / 'params.yaml'
     params.write_text('/**:\n  ros__parameters:\n    model: from_the_file\n    device: cpu\n')
-    log = tmp_path / 'log'
+    text = run_launch(tmp_path / 'log', f'params_file:={params}', f'model:={tiny_model}',
+                      'namespace:=/cam', 'left_image:=image_mono')
+    assert 'model tiny' in text and '/cam/image_mono, /cam/left/camera_info' in text
+
+
+@pytest.mark.skipif(not HAS_LAUNCH, reason='ros2 launch comes with ROS, not from package indexes')
+def test_ros2_launch_runs_a_node_for_each_camera(tiny_model, tmp_path):
+    text = run_launch(tmp_path / 'log', f'model:={tiny_model}', 'cameras:=[front, rear]',
+                      'namespace:=/robot', 'camera:=realsense', 'device:=cpu',
+                      'use_sim_time:=true', nodes=2)
+    for name in ('front', 'rear'):
+        assert re.search(f'waiting for /robot/{name}/infra1/image_rect_raw, '
+                         f'/robot/{name}/infra1/camera_info, /robot/{name}/infra2/', text)
+
+
+@pytest.mark.skipif(not HAS_LAUNCH, reason='ros2 launch comes with ROS, not from package indexes')
+def test_ros2_launch_takes_the_preset_of_a_camera_and_arguments_over_it(tiny_model, tmp_path):
+    text = run_launch(tmp_path / 'log', f'model:={tiny_model}', 'camera:=kitti', 'device:=cpu',
+                      'right_image:=other')
+    assert 'waiting for /kitti/camera_color_left/image_raw, ' in text and '/kitti/other' in text
+
+
+def run_launch(log, *arguments, nodes=1):
+    """Start stereo.launch.py, press Ctrl-C when its nodes wait for images; return the log."""
     with log.open('w') as output:
         process = subprocess.Popen(
-            ['ros2', 'launch', 'svp_ros', 'stereo.launch.py', f'params_file:={params}',
-             f'model:={tiny_model}', 'namespace:=/cam', 'left_image:=image_mono'],
+            ['ros2', 'launch', 'svp_ros', 'stereo.launch.py', *arguments],
             stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
             env={**os.environ, 'ROS_DOMAIN_ID': str(1 + os.getpid() % 101)})
         try:
             deadline = time.monotonic() + 60
-            while 'waiting for' not in log.read_text() and time.monotonic() < deadline:
+            while (log.read_text().count('waiting for') < nodes
+                   and time.monotonic() < deadline):
                 assert process.poll() is None, log.read_text()
                 time.sleep(0.2)
             os.killpg(process.pid, signal.SIGINT)  # the terminal's Ctrl-C reaches everyone
@@ -98,5 +155,5 @@ def test_ros2_launch_runs_the_node_with_arguments_over_the_file(tiny_model, tmp_
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
     text = log.read_text()
-    assert 'model tiny' in text and '/cam/image_mono, /cam/left/camera_info' in text
-    assert 'finished cleanly' in text and 'Traceback' not in text
+    assert text.count('finished cleanly') == nodes and 'Traceback' not in text
+    return text

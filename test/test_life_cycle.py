@@ -7,8 +7,8 @@ import signal
 import time
 
 from diagnostic_msgs.msg import DiagnosticStatus
-from lifecycle_msgs.msg import Transition
-from lifecycle_msgs.srv import ChangeState, GetState
+from life_cycle import change, request, state
+from lifecycle_msgs.srv import ChangeState
 import pytest
 from rcl_interfaces.srv import GetParameters
 from std_srvs.srv import SetBool
@@ -19,10 +19,6 @@ from svp_ros.ros.soak import read_rss
 
 HERE = Path(__file__).parent
 SMALL = '-p', 'network_height:=64', '-p', 'network_width:=96'
-TRANSITIONS = {'configure': Transition.TRANSITION_CONFIGURE,
-               'cleanup': Transition.TRANSITION_CLEANUP,
-               'activate': Transition.TRANSITION_ACTIVATE,
-               'deactivate': Transition.TRANSITION_DEACTIVATE}
 
 
 @pytest.fixture(scope='module')
@@ -63,15 +59,6 @@ def active(models, tmp_path_factory):
         yield rig
     finally:
         rig.close()
-
-
-def state(rig):
-    return rig.call(GetState, 'stereo_node/get_state', GetState.Request()).current_state.label
-
-
-def change(rig, transition):
-    request = ChangeState.Request(transition=Transition(id=TRANSITIONS[transition]))
-    return rig.call(ChangeState, 'stereo_node/change_state', request, 60).success
 
 
 def outputs(rig):
@@ -179,9 +166,7 @@ def test_shutdown_ends_the_work_and_sigint_the_process(models, tmp_path):
     rig = start(models[0], tmp_path / 'stderr')
     try:
         rig.wait_until_ready()
-        request = ChangeState.Request(
-            transition=Transition(id=Transition.TRANSITION_ACTIVE_SHUTDOWN))
-        assert rig.call(ChangeState, 'stereo_node/change_state', request, 60).success
+        assert change(rig, 'shutdown')
         assert state(rig) == 'finalized'
         assert rig.spin_until(lambda: subscribed(rig) == [0] * 4 and outputs(rig) == set())
         rig.process.send_signal(signal.SIGINT)
@@ -196,8 +181,8 @@ def running(rig):
 
 
 def parameter(rig, name):
-    request = GetParameters.Request(names=[name])
-    return rig.call(GetParameters, 'stereo_node/get_parameters', request).values[0]
+    return rig.call(GetParameters, 'stereo_node/get_parameters',
+                    GetParameters.Request(names=[name])).values[0]
 
 
 def test_another_model_takes_over_while_pairs_go_on(active, models):
@@ -300,8 +285,7 @@ def test_sigint_ends_a_node_whose_network_takes_minutes_to_load(models, tmp_path
         if autostart == 'false':
             client = rig.node.create_client(ChangeState, 'stereo_node/change_state')
             assert client.wait_for_service(10)
-            client.call_async(ChangeState.Request(
-                transition=Transition(id=Transition.TRANSITION_CONFIGURE)))
+            client.call_async(request('configure'))
         assert rig.spin_until(lambda: 'sleeping' in rig.log.read_text(), 60)
         begun = time.monotonic()
         rig.process.send_signal(signal.SIGINT)

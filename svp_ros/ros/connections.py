@@ -1,6 +1,7 @@
 """What the ROS graph says about subscriptions: who publishes there, why nothing may arrive."""
 
 from dataclasses import dataclass
+import re
 
 from rclpy.node import Node
 from rclpy.qos import qos_check_compatible, QoSCompatibility, QoSProfile
@@ -9,6 +10,8 @@ from rclpy.subscription import Subscription
 IMAGE = 'sensor_msgs/msg/Image'
 COMPRESSED = 'sensor_msgs/msg/CompressedImage'
 SUFFIX = '/compressed'  # of the topic beside a raw one, as image_transport has it
+# Images that no camera makes, such as the outputs of a node like this.
+NO_CAMERA = re.compile('depth|disparity|confidence|detection', re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,8 @@ def look_up(node: Node, subscriptions: dict[str, Subscription]) -> dict[str, Con
     ours = {subscription.topic_name for subscription in subscriptions.values()}
     ours.update(publisher.topic_name for publisher in node.publishers)
     published = [(topic, types) for topic, types in node.get_topic_names_and_types()
-                 if topic not in ours and node.count_publishers(topic)]
+                 if topic not in ours and not NO_CAMERA.search(topic)
+                 and node.count_publishers(topic)]
     connections = {}
     for key, subscription in subscriptions.items():
         infos = node.get_publishers_info_by_topic(subscription.topic_name)

@@ -100,6 +100,8 @@ class Worker:
                 self.statistics.count_bad_frame(text, diagnostics.ERROR)
                 logger.error(f'pair dropped: {text}', throttle_duration_sec=LOG_PERIOD_S)
             except Exception as error:  # one bad pair must not end the node, nor pass in silence
+                if not self._node.context.ok():  # nothing can be published any more
+                    return
                 self.statistics.count_bad_frame(
                     f'internal error, {type(error).__name__}: {error}', diagnostics.ERROR)
                 logger.error(f'pair dropped:\n{traceback.format_exc()}',
