@@ -12,7 +12,7 @@ from svp_ros.boxes import box2d_area, Boxes, clip_boxes, LabelledBoxes, project_
 from svp_ros.data.bag_messages import DETECTIONS, MARKER_ARRAY
 from svp_ros.data.bag_transforms import FixedTransforms, make_transform
 from svp_ros.data.bags import StereoPair
-from svp_ros.data.rosbag2 import BagReader, NearestMessages
+from svp_ros.data.rosbag2 import BagReader, NearestMessages, RawMessage
 from svp_ros.geometry import disparity_to_depth, StereoCamera
 
 UNKNOWN_OCCLUSION = 3
@@ -79,10 +79,7 @@ class BagBoxes:
         nearest = self._messages.at(pair.stamp)
         if nearest is None:
             return None
-        try:
-            solids = read_solids(self._bag.decode(nearest))
-        except ValueError as error:
-            raise ValueError(f'{self.topic}: {error}') from error
+        solids = decode_solids(self._bag, nearest)
         matrix = np.eye(4)
         if solids.label and solids.frame_id.lstrip('/') != pair.frame_id.lstrip('/'):
             matrix = self._given
@@ -91,6 +88,15 @@ class BagBoxes:
         rectified = np.eye(4)
         rectified[:3, :3] = pair.rotation
         return label_boxes(to_boxes(solids, rectified @ matrix), pair.camera, disparity)
+
+
+def decode_solids(bag: BagReader, raw: RawMessage) -> Solids:
+    """Decode a message and read its boxes; what `read_solids` raises says where they are."""
+    message = bag.decode(raw)
+    try:
+        return read_solids(message)
+    except ValueError as error:
+        raise ValueError(f'{bag.path}, {raw.topic}: {error}') from error
 
 
 def read_solids(message: Any) -> Solids:
@@ -127,7 +133,8 @@ def read_solids(message: Any) -> Solids:
     for label, pose, size in zip(solids.label, solids.pose, solids.size):
         if not (np.isfinite(pose).all() and np.isfinite(size).all() and (size > 0).all()):
             raise ValueError(f'a box must have a finite pose and a positive size, but the '
-                             f'"{label}" at {pose[:3, 3]} has the size {size}')
+                             f'"{label}" at {pose[:3, 3].round(2).tolist()} has the size '
+                             f'{size.round(2).tolist()}')
     return solids
 
 

@@ -3,7 +3,7 @@
 The pairs of the recording go through the same steps as in the node: every pair, read from the
 file (--mode read), or played to the real node over ROS 2, which takes the pairs it has time for
 (--mode live). Writes metrics.json, report.html, frames.csv (figures of every pair), results.mcap
-(disparity, depth, ... for RViz and Foxglove) and pictures.
+(disparity, depth, boxes, ... for RViz and Foxglove) and pictures.
 """
 
 import argparse
@@ -20,11 +20,18 @@ import numpy as np
 from tqdm import tqdm
 
 from svp_ros.arguments import parse_arguments, parse_size
-from svp_ros.data.bag_topics import find_stereo_topics, find_truth_topic, StereoTopics
+from svp_ros.data.bag_boxes import BagBoxes
+from svp_ros.data.bag_topics import (
+    find_boxes_topic,
+    find_stereo_topics,
+    find_truth_topic,
+    StereoTopics,
+)
 from svp_ros.data.bag_transforms import make_transform
 from svp_ros.data.bag_truth import BagTruth
 from svp_ros.data.bags import read_stereo_pairs
 from svp_ros.data.rosbag2 import BagReader
+from svp_ros.eval.bag_box_report import BoxPictureTaker, plot_box_precision
 from svp_ros.eval.bag_live import play_through_node
 from svp_ros.eval.bag_pictures import PictureTaker
 from svp_ros.eval.bag_report import score_tables, SeriesWriter, write_bag_report
@@ -32,10 +39,18 @@ from svp_ros.eval.bag_results import ResultsWriter
 from svp_ros.eval.bag_run import describe_images, evaluate_pairs
 from svp_ros.eval.bag_sections import describe_machine
 from svp_ros.eval.bag_sources import NetworkSource, RecordingSource, Source
+from svp_ros.eval.box_score import SCORE_THRESHOLD
 from svp_ros.eval.disparity_report import format_text
 from svp_ros.eval.recording import node_total, read_diagnostics, read_latencies
 from svp_ros.frame import Limits
-from svp_ros.predictor import choose_device, find_model, NETWORK_SIZE, StereoPredictor
+from svp_ros.model.build import read_checkpoint
+from svp_ros.predictor import (
+    choose_device,
+    find_model,
+    LEAST_SCORE,
+    NETWORK_SIZE,
+    StereoPredictor,
+)
 from svp_ros.processes import ProcessError, ros_environment
 
 NO_TRUTH = 'none'
@@ -51,6 +66,7 @@ def main(argv: Optional[list[str]] = None) -> int:
         topics = find_stereo_topics(bag, arguments.left, arguments.right, arguments.left_info,
                                     arguments.right_info)
         truth_topic = arguments.truth_topic or find_truth_topic(bag)
+        boxes_topic = arguments.truth_boxes or find_boxes_topic(bag)
         images = describe_images(bag, topics)
     names = _name_models(models, arguments.recording)
     if len(set(names)) < len(names):
@@ -62,23 +78,33 @@ def main(argv: Optional[list[str]] = None) -> int:
         arguments.baseline_override, **topics._asdict())
     expected = min(images['left'], images['right'], arguments.limit or sys.maxsize)
     pairs = tqdm(islice(pairs, expected), 'scoring', expected, unit='pair', disable=None)
+    threshold = arguments.score_threshold
     series, taker = SeriesWriter(names), PictureTaker(names, expected, arguments.pictures)
+    box_taker = BoxPictureTaker(names, expected, threshold, arguments.pictures)
     try:
         with ExitStack() as stack:
             sources, nodes = stack.enter_context(
                 _open_sources(arguments, dict(zip(names, models)), topics, images))
-            writer = stack.enter_context(ResultsWriter(arguments.out / 'results.mcap', names))
-            truth = None
+            writer = stack.enter_context(
+                ResultsWriter(arguments.out / 'results.mcap', names, threshold))
+            tolerance = arguments.truth_tolerance and round(arguments.truth_tolerance * 1e9)
+            truth = true_boxes = None
             if truth_topic not in (None, NO_TRUTH):
                 truth = BagTruth(stack.enter_context(BagReader(arguments.bag)), truth_topic,
-                                 arguments.truth_tolerance and round(
-                                     arguments.truth_tolerance * 1e9), arguments.truth_transform)
+                                 tolerance, arguments.truth_transform)
+            without_boxes = []
+            if boxes_topic not in (None, NO_TRUTH):
+                without_boxes = [_explain_no_boxes(name, arguments.recording)
+                                 for name, source in sources.items() if not source.classes]
+                if len(without_boxes) < len(sources):
+                    true_boxes = BagBoxes(stack.enter_context(BagReader(arguments.bag)),
+                                          boxes_topic, tolerance or 0, arguments.truth_transform)
 
             def on_pair(scored):
-                for observer in (series, taker, writer):
+                for observer in (series, taker, box_taker, writer):
                     observer(scored)
 
-            results = evaluate_pairs(pairs, sources, truth, on_pair)
+            results = evaluate_pairs(pairs, sources, truth, true_boxes, threshold, on_pair)
     except ProcessError as error:
         print(f'svp evaluate bag: {error}\nall logs are in {arguments.out / "live"}',
               file=sys.stderr)
@@ -88,12 +114,19 @@ def main(argv: Optional[list[str]] = None) -> int:
     results = {
         **describe_machine('svp evaluate bag ' + ' '.join(argv), choose_device(arguments.device)),
         'bag': {'name': arguments.bag.stem, 'how': _describe_mode(arguments),
-                'topics': topics._asdict(), 'images': images, 'truth': truth and truth.topic},
-        'network_size': arguments.network_size, **results}
-    _write(arguments.out, results, series, taker)
-    print(format_text(score_tables(results)))
+                'topics': topics._asdict(), 'images': images, 'truth': truth and truth.topic,
+                'true_boxes': true_boxes and true_boxes.topic},
+        'network_size': arguments.network_size, 'without_boxes': without_boxes, **results}
+    _write(arguments.out, results, series, taker, box_taker)
+    print('\n'.join([format_text(score_tables(results)), *without_boxes]))
     print(f'\nreport: {arguments.out / "report.html"}')
     return 0
+
+
+def _explain_no_boxes(model: str, recording: Optional[Path]) -> str:
+    if recording:
+        return f'{recording} has no boxes: those of {model} are not scored'
+    return f'model {model} has no detection head: no boxes are scored'
 
 
 def _name_models(models: list[str], recording: Optional[Path]) -> list[str]:
@@ -133,7 +166,10 @@ def _open_sources(arguments: argparse.Namespace, models: dict[str, str], topics:
                     folder, environment, images['duration_s'], arguments.rate)
         for name, model in models.items():
             if name in recordings:
-                source = RecordingSource(recordings[name], arguments.disparity_topic)
+                classes = None
+                if not arguments.recording:
+                    classes = read_checkpoint(find_model(model))[1].class_names
+                source = RecordingSource(recordings[name], arguments.disparity_topic, classes)
                 sources[name] = stack.enter_context(source)
                 node = read_diagnostics(source.bag)
                 known[name] = {
@@ -155,7 +191,8 @@ def _node_parameters(arguments: argparse.Namespace, model: str) -> dict[str, obj
             'approximate_sync': str(arguments.tolerance > 0).lower(),
             'approximate_sync_tolerance': arguments.tolerance, 'min_depth': arguments.min_depth,
             'max_depth': arguments.max_depth,
-            'confidence_threshold': arguments.confidence_threshold}
+            'confidence_threshold': arguments.confidence_threshold,
+            'score_threshold': LEAST_SCORE}
 
 
 def _describe_mode(arguments: argparse.Namespace) -> str:
@@ -167,11 +204,16 @@ def _describe_mode(arguments: argparse.Namespace) -> str:
     return 'Every pair, read from the recording and processed as in the node.'
 
 
-def _write(out: Path, results: dict, series: SeriesWriter, taker: PictureTaker) -> None:
+def _write(out: Path, results: dict, series: SeriesWriter, taker: PictureTaker,
+           box_taker: BoxPictureTaker) -> None:
     (out / 'metrics.json').write_text(json.dumps(results, indent=2) + '\n')
     series.write(out / 'frames.csv')
-    worst, sheet = taker.write(out / 'pictures')
-    write_bag_report(out, results, series.plot(out / 'pictures'), worst, sheet)
+    pictures = out / 'pictures'
+    worst, sheet = taker.write(pictures)
+    precision = plot_box_precision(pictures, {
+        name: score.get('boxes') for name, score in results['models'].items()})
+    write_bag_report(out, results, series.plot(pictures), worst, sheet, precision,
+                     box_taker.write(pictures))
 
 
 def _parse(argv: list[str]) -> argparse.Namespace:
@@ -210,6 +252,12 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument('--truth-topic', metavar='TOPIC',
                         help='ground truth: DisparityImage, depth Image or PointCloud2; default: '
                         'what is called ground truth; none ignores it')
+    parser.add_argument('--truth-boxes', metavar='TOPIC',
+                        help='true 3D boxes: MarkerArray (cubes) or Detection3DArray; default: '
+                        'what is called ground truth; none ignores it')
+    parser.add_argument('--score-threshold', type=float, default=SCORE_THRESHOLD, metavar='S',
+                        help='least score of the boxes that are shown and whose centres are '
+                        'compared; average precision takes every score')
     parser.add_argument('--truth-tolerance', type=float, metavar='SECONDS',
                         help='between an image and its truth; default: 0.05 for clouds, else 0')
     parser.add_argument('--truth-transform', type=float, nargs=7,
@@ -225,6 +273,9 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     arguments = parse_arguments(parser, argv)
     if arguments.limit is not None and arguments.limit < 1:
         raise ValueError(f'--limit must be positive, got {arguments.limit}')
+    if not 0 <= arguments.score_threshold <= 1:
+        raise ValueError('--score-threshold must be within 0 to 1, got '
+                         f'{arguments.score_threshold:g}')
     if not arguments.rate > 0 or arguments.tolerance < 0:
         raise ValueError(f'--rate must be positive and --tolerance not negative, got '
                          f'{arguments.rate:g} and {arguments.tolerance:g}')

@@ -9,7 +9,7 @@ from svp_ros.processes import ModuleProcess
 START_S = 120.0  # a cold disk reads the libraries slowly
 END_S = 60.0  # the node finishes a pair in progress
 SETTLE_S = 2.5  # the last pair is counted in /diagnostics, which come every second
-OUTPUTS = ('/disparity', '/depth', '/confidence', '/diagnostics',
+OUTPUTS = ('/disparity', '/depth', '/confidence', '/markers', '/diagnostics',
            *(f'/stereo_node/debug/{stage}_ms' for stage in (
                'preprocess', 'inference', 'postprocess', 'total', 'age')))
 

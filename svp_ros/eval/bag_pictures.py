@@ -9,6 +9,7 @@ import numpy as np
 from svp_ros.data.formats import write_image
 from svp_ros.eval.bag_run import ScoredPair
 from svp_ros.eval.report import colour_confidence
+from svp_ros.eval.worst import Worst
 from svp_ros.pictures import colour_disparity, colour_error, stack_pictures
 
 LARGEST_ERROR = 5.0  # pixels of disparity
@@ -31,9 +32,7 @@ class PictureTaker:
     def __init__(self, models: Sequence[str], expected: int, worst: int = 3,
                  thumbnails: int = 12):
         self._models = list(models)
-        self._count = worst
-        self._apart = expected // 20  # pairs; neighbours would look the same
-        self._worst: list[tuple[float, int, np.ndarray, str]] = []
+        self._worst = Worst(worst, expected // 20)
         count = min(thumbnails, max(expected, 1))
         self._shown = {int((index + 0.5) * expected / count) for index in range(count)}
         self._thumbnails: list[list[np.ndarray]] = []
@@ -47,13 +46,8 @@ class PictureTaker:
             self._add_thumbnails(scored)
         row = scored.rows[self._models[0]]
         badness = row.get('epe', row.get('photometric_error', 0.0))
-        near = [item for item in self._worst if scored.index - item[1] <= self._apart]
-        rivals = near or (self._worst if len(self._worst) == self._count else [])
-        weakest = min(rivals, key=lambda item: item[0], default=None)
-        if self._count and (weakest is None or badness > weakest[0]):
-            self._worst = [item for item in self._worst if item is not weakest]
-            self._worst.append((badness, scored.index, draw_pair(scored, self._models),
-                                describe_pair(scored)))
+        self._worst.offer(badness, scored.index, lambda: (
+            draw_pair(scored, self._models), describe_pair(scored)))
 
     def _add_thumbnails(self, scored: ScoredPair) -> None:
         low, high = _disparity_range(scored)
@@ -74,7 +68,7 @@ class PictureTaker:
         """Write PNG files; returns (path, caption) of the worst pairs and of the sheet."""
         folder.mkdir(parents=True, exist_ok=True)
         worst, sheet = [], []
-        for _, index, picture, caption in sorted(self._worst, key=lambda item: -item[0]):
+        for index, picture, caption in self._worst.items():
             worst.append((folder / f'pair_{index:06d}.png', caption))
             write_image(worst[-1][0], picture)
         if self._thumbnails:
@@ -107,7 +101,9 @@ def draw_pair(scored: ScoredPair, models: Sequence[str]) -> np.ndarray:
         if name not in scored.estimates:
             continue
         estimate = scored.estimates[name]
-        row = {'left image': _name(_rgb(scored.pair.left), name if len(models) > 1 else '')}
+        left = _rgb(scored.pair.left)
+        row = {'left image': left if len(models) == 1 else
+               write_name(left, name, left.shape[1] / COLUMN)}
         if truth is not None:
             row['true disparity'] = colour_disparity(truth, low, high)
         row['disparity'] = colour_disparity(estimate.disparity, low, high)
@@ -135,22 +131,21 @@ def describe_pair(scored: ScoredPair) -> str:
             'confidence 0 to 1.')
 
 
+def write_name(picture: np.ndarray, name: str, scale: float = 1.0) -> np.ndarray:
+    """Write a name into the upper left corner of a copy of a uint8 RGB picture."""
+    place, size = (round(8 * scale), round(22 * scale)), 0.6 * scale
+    for colour, width in ((0, 4), (255, 1)):
+        picture = cv2.putText(picture.copy(), name, place, cv2.FONT_HERSHEY_SIMPLEX, size,
+                              (colour,) * 3, max(1, round(width * scale)), cv2.LINE_AA)
+    return picture
+
+
 def _disparity_range(scored: ScoredPair) -> tuple[float, float]:
     """Colour scale of a pair: of its truth, else of all models."""
     maps = [scored.truth] if scored.truth is not None else [
         estimate.disparity for estimate in scored.estimates.values()]
     known = np.concatenate([values[np.isfinite(values)] for values in maps])
     return tuple(np.percentile(known, (1, 99))) if known.size else (0.0, 1.0)
-
-
-def _name(picture: np.ndarray, name: str) -> np.ndarray:
-    """Write a name into the upper left corner."""
-    scale = picture.shape[1] / COLUMN
-    place, size = (round(8 * scale), round(22 * scale)), 0.6 * scale
-    for colour, width in ((0, 4), (255, 1)):
-        picture = cv2.putText(picture.copy(), name, place, cv2.FONT_HERSHEY_SIMPLEX, size,
-                              (colour,) * 3, max(1, round(width * scale)), cv2.LINE_AA)
-    return picture
 
 
 def _rgb(image: np.ndarray) -> np.ndarray:

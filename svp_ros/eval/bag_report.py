@@ -4,6 +4,7 @@ from collections.abc import Sequence
 import csv
 from pathlib import Path
 
+from svp_ros.eval.bag_box_report import BOX_COLOURS, box_tables
 from svp_ros.eval.bag_run import ScoredPair
 from svp_ros.eval.page import figure, heading, note, paragraph, side_by_side, table, write_page
 from svp_ros.eval.plots import plot_curves
@@ -19,6 +20,10 @@ FIGURES = {
     'density': ('% of all pixels', 'Density'),
     'confidence': ('mean of all pixels', 'Confidence'),
     'rows': ('pixels', 'Rows that do not line up'),
+    'objects_found': ('% of the objects', 'Objects whose box was found'),
+    'centre_error': ('metres', 'Distance of the centres of found boxes'),
+    'false_alarms': ('boxes per pair', 'Boxes without an object'),
+    'boxes': ('boxes per pair', 'Boxes'),
     'latency_ms': ('ms per pair', 'Processing time'),
 }
 NOTES = (
@@ -32,6 +37,7 @@ NOTES = (
     'Flicker: the disparity against that of the pair before, along the optical flow. When the '
     'camera moves, the true disparity changes too: compare models, not recordings.')
 
+Picture = tuple[Path, str]  # with its caption
 # Pairs and figures of a model, in order of time.
 Series = dict[str, list[tuple[int, int, dict[str, float]]]]
 
@@ -59,7 +65,7 @@ class SeriesWriter:
                                        for key in FIGURES)])
 
     def plot(self, folder: Path) -> list[tuple[Path, str]]:
-        """Plot each figure over time, for those that at least two pairs have."""
+        """Plot each figure over time that at least two pairs have and that is not 0 always."""
         folder.mkdir(parents=True, exist_ok=True)
         start = min(rows[0][1] for rows in self.series.values() if rows)
         plots = []
@@ -69,7 +75,7 @@ class SeriesWriter:
                       for name, rows in self.series.items()}
             curves = {name: tuple(zip(*points)) for name, points in curves.items()
                       if len(points) > 1}
-            if curves:
+            if any(any(y) for _, y in curves.values()):
                 if key == 'rows':  # of the images, whatever the model
                     curves = {'pair': next(iter(curves.values()))}
                 plots.append((folder / f'{key}.png', title))
@@ -107,6 +113,7 @@ def score_tables(results: dict) -> list[tuple[str, list[str], list[list[str]]]]:
             ('coverage of true pixels, %', ('disparity', 'coverage'), 1, 1),
             ('pairs with truth', ('disparity', 'pairs'), 0, 1))),
         ('Depth error by true depth', ['', *models], depth),
+        *box_tables({name: score.get('boxes') for name, score in results['models'].items()}),
         ('From the images alone', ['', *models], rows(
             ('photometric error, grey levels', ('photometric_error',), 2, 1),
             ('left against right, px', ('left_right', 'difference'), 3, 1),
@@ -144,23 +151,27 @@ def describe_bag(results: dict) -> list[tuple[str, str]]:
          else 'none')]
     if images['longest_gap_ms'] is not None:
         rows.insert(5, ('longest gap', f'{images["longest_gap_ms"]:.0f} ms'))
+    if bag['true_boxes']:
+        rows.append(('true boxes', f'{bag["true_boxes"]}, for {results["true_boxes"]} pairs'))
     rows.append(('rows line up within', 'not known: too few corners' if rectification is None else
                  f'{rectification["error"]:.2f} px (mean {rectification["mean_offset"]:+.2f} px, '
                  f'{rectification["matches"]} corners)'))
     return rows
 
 
-def write_bag_report(folder: Path, results: dict, plots: Sequence[tuple[Path, str]],
-                     worst: Sequence[tuple[Path, str]],
-                     sheet: Sequence[tuple[Path, str]]) -> None:
+def write_bag_report(folder: Path, results: dict, plots: Sequence[Picture],
+                     worst: Sequence[Picture], sheet: Sequence[Picture],
+                     precision: Sequence[Picture], boxes: Sequence[Picture]) -> None:
     """Write report.html with all pictures inside.
 
     Args:
         folder: for the page.
         results: what metrics.json holds.
-        plots: pictures with their captions, likewise `worst` and `sheet`.
+        plots: curves over time.
         worst: the worst pairs.
         sheet: the contact sheet.
+        precision: precision over recall of the boxes.
+        boxes: boxes of some pairs.
     """
     models = ' and '.join(results['models'])
     machine = results['hardware']['processor']
@@ -171,10 +182,21 @@ def write_bag_report(folder: Path, results: dict, plots: Sequence[tuple[Path, st
                       for caption, head, rows in score_tables(results)]),
         table('Recording', describe_bag(results)), *map(note, NOTES),
         heading('Over time'), side_by_side([figure(path, title, 460) for path, title in plots]),
+        *_show_boxes(results, precision, boxes),
         heading('Worst pairs'), *(figure(path, caption) for path, caption in worst),
         heading('Contact sheet'), *(figure(path, caption) for path, caption in sheet),
         heading('Run'), paragraph(results['command']),
         note(f'Commit {results["commit"] or "unknown"}, {machine}.')])
+
+
+def _show_boxes(results: dict, precision: Sequence[Picture],
+                boxes: Sequence[Picture]) -> list[str]:
+    """Section of the page; empty if no model has a detection head."""
+    if not boxes:
+        return []
+    return [heading('3D boxes'), *map(paragraph, results['without_boxes']),
+            side_by_side([figure(path, caption, 460) for path, caption in precision]),
+            *(figure(path, caption) for path, caption in boxes), note(BOX_COLOURS)]
 
 
 def _look_up(score: dict, *path: str, digits: int, factor: float) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 from svp_ros.data import bag_messages
 from svp_ros.data.rosbag2 import BagWriter
 from svp_ros.eval.bag_run import ScoredPair
+from svp_ros.eval.box_score import SCORE_THRESHOLD
 from svp_ros.geometry import disparity_to_depth
 from svp_ros.pictures import colour_disparity
 
@@ -17,16 +18,19 @@ class ResultsWriter:
     """Write the results of every pair under their original stamps; a context manager.
 
     Topics, the first model's without a prefix, those of others under /<model>: `disparity`
-    (DisparityImage), `depth`, `confidence`, `disparity_color`; once `left/image_rect`,
-    `camera_info` and, with ground truth, `ground_truth/disparity`.
+    (DisparityImage), `depth`, `confidence`, `disparity_color`, `markers`; once
+    `left/image_rect`, `camera_info` and, with ground truth, `ground_truth/disparity` and
+    `ground_truth/markers`.
 
     Args:
         path: the .mcap file to write; one that is there is replaced.
         models: names of the models.
+        score_threshold: of the boxes that are shown.
     """
 
-    def __init__(self, path: Path, models: list[str]):
+    def __init__(self, path: Path, models: list[str], score_threshold: float = SCORE_THRESHOLD):
         self._path = path
+        self._threshold = score_threshold
         self._folder = path.with_name(f'.{path.name}')
         shutil.rmtree(self._folder, ignore_errors=True)
         self._bag = BagWriter(self._folder, 'mcap', 'storage')
@@ -53,6 +57,9 @@ class ResultsWriter:
         if scored.truth is not None:
             messages['/ground_truth/disparity'] = bag_messages.make_disparity_image(
                 scored.truth, camera, header)
+        if scored.true_boxes is not None:
+            messages['/ground_truth/markers'] = bag_messages.make_box_markers(
+                scored.true_boxes.box3d, scored.true_boxes.label, header)
         for name, estimate in scored.estimates.items():
             prefix, disparity = self._prefixes[name], estimate.disparity
             depth = disparity_to_depth(disparity, camera).astype(np.float32)
@@ -66,6 +73,9 @@ class ResultsWriter:
             if estimate.confidence is not None:
                 messages[f'{prefix}/confidence'] = bag_messages.make_image(
                     estimate.confidence, header)
+            if estimate.boxes is not None:
+                messages[f'{prefix}/markers'] = bag_messages.make_published_markers(
+                    estimate.boxes.select(estimate.boxes.score >= self._threshold), header)
         for topic, message in messages.items():
             self._bag.write(topic, pair.stamp, message)
 

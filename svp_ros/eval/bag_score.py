@@ -1,25 +1,34 @@
-"""Score the disparity of one model over the pairs of a recording, with and without truth."""
+"""Score what one model says about the pairs of a recording, with and without truth."""
 
+from collections.abc import Sequence
 from typing import Optional
 
 import numpy as np
 
+from svp_ros.boxes import LabelledBoxes
 from svp_ros.data.bags import StereoPair
 from svp_ros.eval.bag_metrics import flicker, Motion, photometric_error
 from svp_ros.eval.bag_sources import Estimate
+from svp_ros.eval.box_score import BoxMatches, BoxScore, SCORE_THRESHOLD
 from svp_ros.eval.metrics import DisparityScore
 from svp_ros.eval.recording import DepthScore, percentiles
 from svp_ros.geometry import disparity_to_depth
 
 
 class ModelScore:
-    """Collect what is known about the estimates of one model, pair by pair."""
+    """Collect what is known about the estimates of one model, pair by pair.
 
-    def __init__(self):
+    Args:
+        classes: of the boxes that it finds, none without a detection head.
+        score_threshold: of the boxes that are more than a point of a curve.
+    """
+
+    def __init__(self, classes: Sequence[str] = (), score_threshold: float = SCORE_THRESHOLD):
         self._rows: list[dict[str, float]] = []
         self._timing: dict[str, list[float]] = {}
         self._disparity, self._depth = DisparityScore(), DepthScore()
         self._left_right, self._flicker = DisparityScore(), DisparityScore()
+        self._boxes, self._threshold = BoxScore(classes, score_threshold), score_threshold
         self._before: Optional[np.ndarray] = None
 
     def add(self, pair: StereoPair, estimate: Optional[Estimate], truth: Optional[np.ndarray],
@@ -61,6 +70,34 @@ class ModelScore:
         self._rows.append(row)
         return row, error
 
+    def add_boxes(self, pair: StereoPair, estimate: Estimate, truth: Optional[LabelledBoxes],
+                  graded: bool) -> tuple[dict[str, float], Optional[BoxMatches]]:
+        """Score the boxes of one pair.
+
+        Args:
+            pair: the images.
+            estimate: what was published.
+            truth: boxes that the image shows, None if they are not known.
+            graded: whether it is known what hides them.
+
+        Returns:
+            The figures of this pair, as `add` does, and which boxes are right, with truth.
+        """
+        found = estimate.boxes
+        if found is None:
+            return {}, None
+        row = {'boxes': float((found.score >= self._threshold).sum())}
+        if truth is None:
+            return row, None
+        matches = self._boxes.add(truth, found, pair.camera, graded)
+        row['false_alarms'] = float(len(matches.false_alarms))
+        objects = len(matches.hits) + len(matches.missed)
+        if objects:
+            row['objects_found'] = 100 * len(matches.hits) / objects
+        if matches.hits:
+            row['centre_error'] = float(np.mean([error for *_, error in matches.hits]))
+        return row, matches
+
     def _compare(self, pair: StereoPair, disparity: np.ndarray,
                  truth: np.ndarray) -> dict[str, float]:
         known, valid = np.isfinite(truth), np.isfinite(disparity)
@@ -81,6 +118,7 @@ class ModelScore:
         `pairs`; `density` (percent) and `confidence`; `photometric_error` (grey levels of 255);
         `flicker` and `left_right` (difference in pixels, percentages above 1 and 3 px);
         `disparity` (epe, bad_n, d1, pixels, coverage) and `depth` (see DepthScore) with truth;
+        `boxes` (see BoxScore) with true boxes;
         `latency_ms` by stage. What was not measured is left out.
 
         Raises:
@@ -105,6 +143,8 @@ class ModelScore:
             scores['disparity'] = {**self._disparity.result(),
                                    'coverage': float(np.mean(coverage)), 'pairs': len(coverage)}
             scores['depth'] = self._depth.result()
+        if self._boxes.pairs:
+            scores['boxes'] = self._boxes.result()
         if self._timing:
             scores['latency_ms'] = {stage: percentiles(values)
                                     for stage, values in self._timing.items()}

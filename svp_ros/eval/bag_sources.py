@@ -1,16 +1,19 @@
-"""Where the disparity of a pair comes from: the network itself, or a recording of the node.
+"""Where disparity and boxes of a pair come from: the network itself, or a recording of the node.
 
 The network is run as the node runs it, on every pair, without ROS. A recording is what the node
 published when the bag was played to it.
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Optional, Protocol, Union
 
 import cv2
 import numpy as np
 
+from svp_ros.boxes import Boxes
+from svp_ros.data.bag_boxes import decode_solids, to_boxes
 from svp_ros.data.bag_messages import DISPARITY_IMAGE
 from svp_ros.data.bag_truth import scale_to
 from svp_ros.data.bags import StereoPair
@@ -34,6 +37,8 @@ class Estimate:
         max_disparity: likewise.
         timing: milliseconds by stage.
         left_right: comparison with the disparity of the right image, None if that was not made.
+        boxes: 3D boxes, their scores as the markers say them (0.01); None without a detection
+            head, or if they were not recorded.
     """
 
     disparity: np.ndarray
@@ -42,10 +47,17 @@ class Estimate:
     max_disparity: float
     timing: dict[str, float] = field(default_factory=dict)
     left_right: Optional[DisparityScore] = None
+    boxes: Optional[Boxes] = None
 
 
 class Source(Protocol):
-    """Returns the estimate of a pair, None if there is none. Pairs come in order of time."""
+    """Returns the estimate of a pair, None if there is none. Pairs come in order of time.
+
+    Attributes:
+        classes: of the boxes that it finds; none without a detection head.
+    """
+
+    classes: Sequence[str]
 
     def __call__(self, pair: StereoPair) -> Optional[Estimate]: ...
 
@@ -63,6 +75,7 @@ class NetworkSource:
         self._predictor = predictor
         self._limits = limits
         self._left_right = left_right
+        self.classes = predictor.classes
 
     def __call__(self, pair: StereoPair) -> Estimate:
         """Predict one pair."""
@@ -73,8 +86,11 @@ class NetworkSource:
         left_right = None
         if self._left_right:
             left_right = compare_eyes(self._predictor, *images, result)
+        boxes = frame.boxes
+        if boxes is not None:
+            boxes = replace(boxes, score=np.round(boxes.score.astype(np.float64), 2))
         return Estimate(frame.disparity, frame.confidence, frame.min_disparity,
-                        frame.max_disparity, timing, left_right)
+                        frame.max_disparity, timing, left_right, boxes)
 
 
 class RecordingSource:
@@ -82,17 +98,25 @@ class RecordingSource:
 
     Args:
         path: of the recording.
-        topic: of the DisparityImages; None takes the only one. The confidence lies beside it.
+        topic: of the DisparityImages; None takes the only one. The confidence and the boxes
+            (detections_3d, else markers) lie beside it.
+        classes: of the boxes that the node finds; None takes those that the recording names.
 
     Raises:
         FileNotFoundError, ValueError: If the recording or the topic cannot be read.
     """
 
-    def __init__(self, path: Union[str, Path], topic: Optional[str] = None):
+    def __init__(self, path: Union[str, Path], topic: Optional[str] = None,
+                 classes: Optional[Sequence[str]] = None):
         self.bag = BagReader(path)
         self.topic = self.bag.resolve(topic) if topic else only_topic(self.bag, DISPARITY_IMAGE)
-        self._confidence = self.topic.rpartition('/')[0] + '/confidence'
-        topics = [name for name in (self.topic, self._confidence) if name in self.bag.types]
+        namespace = self.topic.rpartition('/')[0]
+        self._confidence = f'{namespace}/confidence'
+        self._boxes = next((name for name in (f'{namespace}/detections_3d', f'{namespace}/markers')
+                            if name in self.bag.types), None)
+        self.classes = self._read_classes() if classes is None else classes
+        topics = [name for name in (self.topic, self._confidence, self._boxes)
+                  if name in self.bag.types]
         self._groups = group_by_stamp(self.bag, topics)
         self._group = next(self._groups, None)
 
@@ -117,9 +141,18 @@ class RecordingSource:
         confidence = None
         if self._confidence in messages:
             confidence = _resize(decode_image(self.bag.decode(messages[self._confidence])), pair)
+        boxes = None
+        if self.classes and self._boxes in messages:
+            boxes = to_boxes(decode_solids(self.bag, messages[self._boxes]), np.eye(4))
         return Estimate(
             _resize(disparity, pair) * np.float32(scale) + np.float32(camera.doffs), confidence,
-            message.min_disparity * scale, message.max_disparity * scale)
+            message.min_disparity * scale, message.max_disparity * scale, boxes=boxes)
+
+    def _read_classes(self) -> tuple[str, ...]:
+        if self._boxes is None:
+            return ()
+        return tuple(sorted({label for raw in self.bag.raw([self._boxes])
+                             for label in decode_solids(self.bag, raw).label}))
 
 
 def _resize(values: np.ndarray, pair: StereoPair) -> np.ndarray:

@@ -58,6 +58,11 @@ class BoxScore:
         self._rows: list[tuple[str, str, float, float]] = []  # class, kind, depth, error
         self._graded = False
 
+    @property
+    def pairs(self) -> int:
+        """Number of pairs with true boxes."""
+        return len(self._images)
+
     def add(self, truth: LabelledBoxes, found: Boxes, camera: StereoCamera,
             graded: bool = True) -> BoxMatches:
         """Compare the boxes of one pair.
