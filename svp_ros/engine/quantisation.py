@@ -26,7 +26,7 @@ Pair = tuple[np.ndarray, np.ndarray]
 
 def quantised_file(graph: StereoGraph, sha256: Optional[str],
                    pairs: Optional[Iterable[Pair]] = None) -> Path:
-    """Find the int8 network of a checkpoint, or make it; that takes a minute.
+    """Find the int8 network of a checkpoint, or make it; that takes minutes.
 
     Args:
         graph: the network.
@@ -47,8 +47,8 @@ def quantised_file(graph: StereoGraph, sha256: Optional[str],
     if pairs is None:
         if path.is_file():
             return path
-        logger.info('calibrating the int8 network on %d rendered pairs; it is kept in %s',
-                    WORLD_PAIRS, path.parent)
+        logger.info('calibrating the int8 network on %d rendered pairs, which takes 1 to 15 '
+                    'minutes, once: it is kept in %s', WORLD_PAIRS, path.parent)
         pairs = world_pairs(graph.height, graph.width)
     import openvino
     path.parent.mkdir(parents=True, exist_ok=True)
