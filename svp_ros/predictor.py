@@ -15,14 +15,14 @@ from svp_ros.engine.graph import CONFIDENT_WITHIN
 from svp_ros.engine.images import finish_maps, PairBuffer
 from svp_ros.geometry import StereoCamera
 from svp_ros.model.build import load_checkpoint
-from svp_ros.model.detection import camera_row, decode_boxes
+from svp_ros.model.detection import camera_row, CELL, decode_boxes
 from svp_ros.model.network import STRIDE
 from svp_ros.resources import find_resource
 
-__all__ = ['CONFIDENT_WITHIN', 'LEAST_SCORE', 'NETWORK_SIZE', 'StereoPredictor', 'StereoResult', 'choose_device',
-           'find_model']
+__all__ = ['CONFIDENT_WITHIN', 'LEAST_SCORE', 'NETWORK_SIZE', 'StereoPredictor', 'StereoResult',
+           'choose_device', 'find_model']
 NETWORK_SIZE = (480, 640)
-LEAST_SCORE = 0.05
+LEAST_SCORE = 0.02
 
 
 @dataclass(frozen=True)
@@ -163,7 +163,7 @@ class StereoPredictor:
         preprocess = clock.lap()
         maps = self.engine(*images)
         inference = clock.lap()
-        boxes = self._boxes(maps[-1], camera) if self.classes and camera else None
+        boxes = self._boxes(maps[3], camera) if self.classes and camera else None
         disparity, filled, confidence = finish_maps(maps[:3], self.network_size, (H, W))
         return StereoResult(
             disparity=disparity, disparity_filled=filled, confidence=confidence, boxes=boxes,
@@ -171,8 +171,9 @@ class StereoPredictor:
 
     def _boxes(self, maps: torch.Tensor, camera: StereoCamera) -> Boxes:
         h, w = self.network_size
+        maps = maps[..., :-(-h // CELL), :-(-w // CELL)]  # the rest is padding
         row = torch.tensor([camera_row(camera.scaled(w / camera.width, h / camera.height))],
-                           device=maps.device)
+                           dtype=torch.float32, device=maps.device)
         box3d, score, label = (x[0].cpu() for x in decode_boxes(maps, row, self._mean_sizes))
         kept = int((score >= LEAST_SCORE).sum())
         return Boxes(box3d[:kept].numpy(), [self.classes[i] for i in label[:kept]],

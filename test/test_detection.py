@@ -115,6 +115,16 @@ def test_ignored_objects_are_neither_asked_for_nor_false_alarms():
     assert heat_loss(alarm, targets.heat, targets.asked) > 1
 
 
+def test_of_equal_neighbours_one_is_a_box():
+    """Low precision rounds the top of a wide peak to one value."""
+    boxes, camera = batch_of()
+    maps = perfect_maps(boxes, camera)
+    box3d, _ = decode(maps, camera)
+    maps[:, :2] = (maps[:, :2] / 4).round() * 4
+    rounded, _ = decode(maps, camera)
+    assert len(rounded) == len(box3d) == 3
+
+
 def test_batch_without_objects_has_finite_losses():
     boxes, camera = torch.full((1, 3, 13), -1.0), torch.tensor([camera_row(CAMERA)])
     targets = detection_targets(boxes, camera, MEAN_SIZES, 32, 64)
@@ -218,6 +228,18 @@ def test_boxes_do_not_depend_on_how_the_images_were_scaled_before(detector):
     one = predictor.predict(left, right, camera).boxes
     other = predictor.predict(*large, camera.scaled(2, 2)).boxes
     np.testing.assert_allclose(one.box3d, other.box3d, rtol=1e-4, atol=1e-4)
+
+
+def test_padding_holds_no_boxes(detector):
+    predictor = StereoPredictor.load(detector, 'cpu', (100, 200))
+    left, right = make_pair(100, 200)
+    camera = StereoCamera(210.0, 190.0, 100.0, 50.0, 0.3, 200, 100)
+    with torch.inference_mode():
+        maps = predictor.engine(*predictor._pair.fill(left, right))[3].clone()
+        assert maps.shape[2:] == (32, 56)
+        maps[:, :2] = -9
+        maps[:, :2, 30] = maps[:, :2, :, 53] = 9  # below and right of the image
+        assert len(predictor._boxes(maps, camera)) == 0
 
 
 def test_predictor_without_detection_head_gives_no_boxes(tiny_model):

@@ -18,7 +18,8 @@ from svp_ros.data.stream import StreamConfig
 from svp_ros.data.transforms import AugmentConfig
 from svp_ros.model.build import build_model, get_size, ObjectClass, save_checkpoint
 from svp_ros.predictor import StereoPredictor
-from svp_ros.train.detection import losses_of_batch, measure_classes
+from svp_ros.train.detection import losses_of_batch
+from svp_ros.train.own_labels import describe_labels, measure_classes
 
 STREETS = {'street': 1.0, 'room': 0.0, 'clutter': 0.0, 'table': 0.0}
 FAST = {
@@ -101,6 +102,36 @@ def stream_config(**changes):
                         augment=replace(quiet, **changes))
 
 
+def test_a_resumed_run_keeps_its_teacher(config, frames, tmp_path):
+    network = get_size('nano')
+    first = tmp_path / 'start.safetensors'
+    save_checkpoint(first, build_model(network).state_dict(), network)
+    options = ['--data', str(frames), '--start', str(first)]
+    whole = start(config, tmp_path / 'whole', *options)
+    assert whole.wait() == 0, whole.output()
+    killed = start(config, tmp_path / 'killed', *options)
+    killed.wait_for_steps(2)
+    killed.kill()
+    first.unlink()
+    resumed = TrainingProcess('finetune', 'detection', '--cache', tmp_path / 'cache', '--resume',
+                              out=tmp_path / 'killed')
+    assert resumed.wait() == 0, resumed.output()
+    assert_equal_states(load_state(tmp_path / 'whole'), load_state(tmp_path / 'killed'))
+
+
+def test_labels_that_teach_nothing_are_refused(frames):
+    found = find_frames(frames)
+    text = describe_labels(found, ['Car'])
+    assert text.startswith('3 labelled frames show ') and 'other classes: ' in text
+    with pytest.raises(ValueError, match='nothing to learn: 3 labelled frames show 0 Tram'):
+        describe_labels(found, ['Tram'])
+    boxes = found[0].read_boxes()
+    unknown = replace(found[0], read_boxes=lambda: replace(
+        boxes, occlusion=np.full(len(boxes), 3)))
+    with pytest.raises(ValueError, match='nothing to learn'):
+        describe_labels([unknown], ['Car', 'Pedestrian', 'Cyclist'])
+
+
 def test_frames_at_another_size_keep_boxes_over_their_objects(frames):
     for frame in find_frames(frames):
         sample = load_frame(frame, 64, 128)
@@ -111,13 +142,15 @@ def test_frames_at_another_size_keep_boxes_over_their_objects(frames):
         assert known.all() if frame.disparity else not known.any()
 
 
-def test_a_flipped_frame_has_no_disparity_of_the_other_eye(frames):
-    """Only the left eye's disparity is on disk; mirrored, the right eye's would be needed."""
+@pytest.mark.parametrize('flip', [0.0, 1.0])
+def test_disparity_is_used_if_both_eyes_have_it(frames, flip, tmp_path):
     frame = next(frame for frame in find_frames(frames) if frame.disparity)
-    for flip, known in ((0.0, True), (1.0, False)):
-        batch = LabelledStream([frame], stream_config(flip=flip), 1, seed=0)[0]
-        assert bool(batch['valid'].any()) == known
-        assert batch['disparity'].isfinite().all()
+    batch = LabelledStream([frame], stream_config(flip=flip), 1, seed=0)[0]
+    assert batch['valid'].all() and 0 < batch['occluded'].float().mean() < 0.5
+    alone = tmp_path / 'disp.pfm'
+    alone.write_bytes(frame.disparity.read_bytes())
+    batch = LabelledStream([replace(frame, disparity=alone)], stream_config(flip=flip), 1, 0)[0]
+    assert not batch['valid'].any() and batch['disparity'].isfinite().all()
 
 
 def test_what_has_no_disparity_is_taught_what_the_start_is_sure_of(frames):

@@ -10,7 +10,13 @@ from torch.utils.data import Dataset
 
 from svp_ros.data.formats import read_disparity
 from svp_ros.data.labelled_frames import LabelledFrame
-from svp_ros.data.stream import make_generator, stored_indices, StreamConfig, WorldStream
+from svp_ros.data.stream import (
+    crops_at,
+    make_generator,
+    stored_indices,
+    StreamConfig,
+    WorldStream,
+)
 from svp_ros.data.transforms import augment, Batch
 from svp_ros.engine.images import resize
 
@@ -36,6 +42,7 @@ class LabelledStream(Dataset):
 
     def __getitem__(self, step: int) -> Batch:
         c = self.config
+        crops, _ = crops_at(c, step)
         first = step * self.count
         indices = stored_indices(range(first, first + self.count), len(self.frames),
                                  self.seed, self.rank)
@@ -44,7 +51,7 @@ class LabelledStream(Dataset):
         for name in ('left', 'right', 'disparity', 'disparity_right'):
             batch[name] = torch.stack(batch[name])
         generator = make_generator(self.seed, step, self.rank, 1)
-        result = augment(batch, c.height, c.width, c.augment, generator, c.boxes)
+        result = augment(batch, crops.height, crops.width, c.augment, generator, c.boxes)
         return {**result, 'disparity': result['disparity'].nan_to_num(0)}
 
 
@@ -52,8 +59,8 @@ def load_frame(frame: LabelledFrame, height: int, width: int) -> Batch:
     """Read a frame at another size.
 
     Returns:
-        left, right (3, H, W) in [0, 1]; disparity, disparity_right (1, H, W), pixels, NaN where
-        unknown; boxes and camera.
+        left, right (3, H, W) in [0, 1]; disparity, disparity_right (1, H, W), pixels, NaN unless
+        both are on disk, which tells what is occluded; boxes and camera.
 
     Raises:
         FileNotFoundError, ValueError: If a file is missing or broken, or they do not belong
@@ -62,13 +69,16 @@ def load_frame(frame: LabelledFrame, height: int, width: int) -> Batch:
     left, right, camera, boxes = frame.load()
     sx, sy = width / camera.width, height / camera.height
     scale = np.array([sx, sy] * 2, np.float32)
-    unknown = torch.full((1, height, width), torch.nan)
-    disparity = unknown if frame.disparity is None else _shrink(
-        *read_disparity(frame.disparity), height, width)
+    other = frame.disparity and frame.disparity.with_name('disp_right.pfm')
+    if other and other.is_file():
+        disparities = [_shrink(*read_disparity(path), height, width)
+                       for path in (frame.disparity, other)]
+    else:
+        disparities = [torch.full((1, height, width), torch.nan)] * 2
     return {
         **{name: torch.from_numpy(resize(image, (height, width))).permute(2, 0, 1) / 255
            for name, image in (('left', left), ('right', right))},
-        'disparity': disparity, 'disparity_right': unknown,
+        'disparity': disparities[0], 'disparity_right': disparities[1],
         'boxes': replace(boxes, box2d=(boxes.box2d + 0.5) * scale - 0.5),
         'camera': camera.scaled(sx, sy)}
 

@@ -115,12 +115,12 @@ def flip(batch: Batch, config: AugmentConfig, generator: torch.Generator) -> Bat
             continue
         result[one] = torch.where(swap, batch[other].flip(-1), batch[one])
         result[other] = torch.where(swap, batch[one].flip(-1), batch[other])
+    upside = _chance(B, config.upside_down, generator, batch['left'].device)
     if 'boxes' in batch:
         pairs = zip(swap.flatten().tolist(), batch['boxes'], batch['camera'])
         result['boxes'], result['camera'] = zip(*(
             mirror_boxes(*labels) if swapped else labels for swapped, *labels in pairs))
         return result
-    upside = _chance(B, config.upside_down, generator, batch['left'].device)
     return {name: torch.where(upside, x.flip(-2), x) for name, x in result.items()}
 
 

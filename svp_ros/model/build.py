@@ -220,6 +220,11 @@ def load_start(model: Module, config: NetworkConfig, path: Union[str, Path]) -> 
     return len(shared), notes
 
 
+def is_pretrained(path: Union[str, Path]) -> bool:
+    """Whether a checkpoint is of masked pre-training; errors as of `read_checkpoint`."""
+    return read_checkpoint(path)[2].get('kind') == RECONSTRUCTION
+
+
 def load_checkpoint(path: Union[str, Path]) -> tuple[DisparityNetwork, NetworkConfig, dict]:
     """Rebuild a disparity network from its checkpoint, in eval mode and float32.
 

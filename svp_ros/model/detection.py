@@ -13,12 +13,13 @@ import torch.nn.functional as F
 
 from svp_ros.boxes import yaw_from_observation
 from svp_ros.geometry import StereoCamera
-from svp_ros.model.heads import DisparityOutput, Features, LOG_SCALE_RANGE
+from svp_ros.model.heads import DisparityOutput, Features
 from svp_ros.model.layers import conv_bn, conv_bn_relu, ResidualBlock, tokens_to_map, upsample
 
 CELL = 4  # pixels of the network's input per cell of the maps
 DEPTH_WITHIN = 0.5  # metres; the score counts centres that are farther off as missed
 LEAST_DISPARITY = 0.1  # pixels, so that nothing is farther than the eyes can tell
+LOG_SCALE_CENTRE, LOG_SCALE_REACH = -0.5, 3.5  # scales of the centre's error: 0.02 to 20 px
 # Channels after the classes' heat-maps.
 PARTS = {'offset': 2, 'near': 1, 'depth_offset': 1, 'log_scale': 1, 'size': 3, 'axis': 2,
          'heading': 2}
@@ -85,8 +86,9 @@ class DetectionHead(nn.Module):
         x = self.block4(torch.cat((upsample(x), disparity.evidence), dim=1))
         m = DetectionMaps.split(self.maps(x).float())
         near = CELL * disparity.stages[3].detach() + m.near
+        log_scale = LOG_SCALE_CENTRE + LOG_SCALE_REACH * torch.tanh(m.log_scale / LOG_SCALE_REACH)
         return torch.cat((m.heat, m.offset, near, m.depth_offset,
-                          m.log_scale.clamp(*LOG_SCALE_RANGE), m.size, m.axis, m.heading), dim=1)
+                          log_scale, m.size, m.axis, m.heading), dim=1)
 
 
 def camera_row(camera: StereoCamera) -> tuple[float, ...]:
@@ -118,8 +120,8 @@ def decode_boxes(maps: Tensor, camera: Tensor, mean_sizes: Tensor, most: int = 6
 
     Returns:
         (B, most, 7) box3d, (B, most) score in [0, 1] and (B, most) number of the class, best
-        first. The score is the estimated probability that an object is there and its centre
-        less than DEPTH_WITHIN metres nearer or farther.
+        first. The score is the height of the peak times the estimated probability that the
+        centre is less than DEPTH_WITHIN metres nearer or farther.
     """
     m = DetectionMaps.split(maps)
     fx, fy, cx, cy, baseline, doffs = (column[:, None, None] for column in camera.unbind(1))
@@ -132,16 +134,17 @@ def decode_boxes(maps: Tensor, camera: Tensor, mean_sizes: Tensor, most: int = 6
     certain = 1 - torch.exp(-tolerance * torch.exp(-m.log_scale[:, 0]))
 
     heat = m.heat.sigmoid()
-    peak = heat == F.max_pool2d(heat, 3, stride=1, padding=1)
+    # of equal neighbours, which low precision makes, the first one only
+    highest = F.max_pool2d(heat, 3, stride=1, padding=1, return_indices=True)[1]
+    peak = highest == torch.arange(h * w, device=heat.device).view(h, w)
     score, index = (heat * peak * certain[:, None]).flatten(1).topk(min(most, K * h * w))
     label, cell = index // (h * w), index % (h * w)
 
     def at_cells(x: Tensor) -> Tensor:
-        x = x.expand(B, *x.shape[1:]) if x.ndim == 4 else x[:, None]
         return x.flatten(2).gather(2, cell[:, None].expand(-1, x.shape[1], -1))
 
     x_offset, y_offset = at_cells(m.offset).unbind(1)
-    z = at_cells(z)[:, 0]
+    z = at_cells(z[:, None])[:, 0]
     fx, fy, cx, cy = (value[:, 0] for value in (fx, fy, cx, cy))
     x = (cell_centre(cell % w) + CELL * x_offset - cx) * z / fx
     y = (cell_centre(cell // w) + CELL * y_offset - cy) * z / fy

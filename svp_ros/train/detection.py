@@ -1,33 +1,28 @@
 """`svp finetune detection`: teach a disparity network to see objects in 3D."""
 
 import argparse
-from copy import deepcopy
 from dataclasses import dataclass, field, replace
+import logging
 from pathlib import Path
 from typing import Optional
 
 from lightning.fabric import seed_everything
-import numpy as np
 import torch
 from torch import nn, Tensor
 
-from svp_ros.box_pictures import show_boxes
-from svp_ros.boxes import Boxes, clip_boxes, LabelledBoxes, project_boxes
 from svp_ros.config import load_config
-from svp_ros.data.box_transforms import LEAST_HEIGHT
-from svp_ros.data.formats import write_image
 from svp_ros.data.labelled import find_scenes
-from svp_ros.data.labelled_frames import find_frames, LabelledFrame
+from svp_ros.data.labelled_frames import find_frames
 from svp_ros.data.labelled_stream import LabelledStream, MixedStream
-from svp_ros.data.stream import batches, StreamConfig, VALIDATION_SEED, WorldStream
-from svp_ros.data.world import StereoSample, World
-from svp_ros.eval.average_precision import average_precision, overlap_limits, ScoredImage
+from svp_ros.data.stream import batches, StreamConfig, WorldStream
 from svp_ros.model.build import build_model, get_size, NetworkConfig, ObjectClass
-from svp_ros.model.detection import camera_row, CELL, decode_boxes
+from svp_ros.model.detection import CELL
 from svp_ros.train.detection_losses import detection_losses, detection_targets
+from svp_ros.train.detection_validation import Objects
 from svp_ros.train.disparity import Validation
 from svp_ros.train.loop import LoopConfig
 from svp_ros.train.losses import at_stride, disparity_losses
+from svp_ros.train.own_labels import describe_labels, load_teacher, measure_classes, teach
 from svp_ros.train.runs import (
     add_run_options,
     check_precision,
@@ -38,13 +33,12 @@ from svp_ros.train.runs import (
     start_network,
 )
 
+log = logging.getLogger(__name__)
+
 # Mean sizes of KITTI's labels, metres.
 KITTI_CLASSES = (ObjectClass('Car', 3.88, 1.53, 1.63),
                  ObjectClass('Pedestrian', 0.84, 1.76, 0.66),
                  ObjectClass('Cyclist', 1.76, 1.74, 0.60))
-MODERATE = (2 * LEAST_HEIGHT, 1, 0.3)  # least height, worst occlusion, largest truncation
-PICTURES, SHOWN_SCORE = 4, 0.3  # of what validation draws
-SURE = 0.8  # confidence from which a network's own disparity is taken for the truth
 
 
 @dataclass(frozen=True)
@@ -99,56 +93,6 @@ class DetectionTraining:
         return replace(get_size(self.size), classes=self.classes)
 
 
-class Objects:
-    """Scores the boxes of a network on rendered streets that training never sees.
-
-    Args:
-        config: the experiment; streets have the stream's rendered size.
-        folder: run folder, for a picture.
-    """
-
-    def __init__(self, config: DetectionTraining, folder: Path):
-        c = config.stream
-        self.picture = folder / 'boxes.png'
-        self.mean_sizes = torch.tensor([item.size for item in config.classes])
-        self.names = [item.name for item in config.classes]
-        world = World(c.world, c.photographs)
-        height, width = (length // 32 * 32 for length in (c.render_height, c.render_width))
-        self.streets = [world.sample(VALIDATION_SEED - 1 - i, 1, height, width, 'street')
-                        for i in range(config.validation_streets)]
-
-    @torch.inference_mode()
-    def __call__(self, model: nn.Module, device: torch.device) -> dict[str, float]:
-        """Return the average precision, percent, of every class that the streets show."""
-        images, pictures = [], []
-        for street in self.streets:
-            camera = street.cameras[0]
-            maps = model(street.left.to(device), street.right.to(device)).detection.cpu()
-            box3d, score, label = (x[0].numpy() for x in decode_boxes(
-                maps, torch.tensor([camera_row(camera)]), self.mean_sizes))
-            found = Boxes(box3d, [self.names[i] for i in label], score)
-            box2d = clip_boxes(project_boxes(box3d, camera), camera.width, camera.height)
-            images.append(ScoredImage(street.boxes[0], found, box2d))
-            if len(pictures) < PICTURES:
-                pictures.append(_picture(street, found))
-        write_image(self.picture, np.vstack(pictures))
-        scores = {}
-        for name in self.names:
-            strict, loose = overlap_limits(name)
-            for title, metric, overlap in (('bev_loose', 'bev', loose), ('3d_loose', '3d', loose),
-                                           ('3d', '3d', strict)):
-                ap = average_precision(images, name, metric, MODERATE, overlap)['ap']
-                if ap is not None:
-                    scores[f'{name.lower()}_{title}'] = ap
-        return scores
-
-
-def _picture(street: StereoSample, found: Boxes) -> np.ndarray:
-    """RGB picture of truth and detections, on the left image and from above."""
-    return show_boxes((street.left[0] * 255).byte().permute(1, 2, 0).numpy(), street.cameras[0],
-                      found.select(found.score >= SHOWN_SCORE), street.boxes[0])
-
-
 def losses_of_batch(model: nn.Module, batch: dict[str, Tensor], mean_sizes: Tensor,
                     disparity_weight: float, teacher: Optional[nn.Module] = None
                     ) -> dict[str, Tensor]:
@@ -162,7 +106,7 @@ def losses_of_batch(model: nn.Module, batch: dict[str, Tensor], mean_sizes: Tens
         teacher: gives the disparity of samples that have none.
     """
     if teacher is not None:
-        batch = {**batch, **_taught(teacher, batch)}
+        batch = teach(teacher, batch)
     output = model(batch['left'], batch['right'])
     disparity, valid, camera = batch['disparity'], batch['valid'], batch['camera']
     losses = {name: disparity_weight * x for name, x in disparity_losses(
@@ -171,18 +115,6 @@ def losses_of_batch(model: nn.Module, batch: dict[str, Tensor], mean_sizes: Tens
     targets = detection_targets(batch['boxes'], camera, mean_sizes, *maps.shape[-2:])
     return losses | detection_losses(maps, targets, camera, at_stride(disparity, CELL),
                                      at_stride(valid, CELL))
-
-
-@torch.no_grad()
-def _taught(teacher: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Fill in what the teacher is sure of where a sample has no disparity at all."""
-    output = teacher(batch['left'], batch['right'])
-    unknown = ~batch['valid'].flatten(1).any(dim=1).view(-1, 1, 1, 1)
-    confidence = 1 - torch.exp(-3 * torch.exp(-output.log_scale))
-    sure = (confidence > SURE) & (output.no_match < 0)
-    return {'disparity': torch.where(unknown, output.disparity, batch['disparity']),
-            'valid': torch.where(unknown, sure, batch['valid']),
-            'occluded': batch['occluded'] & ~unknown}
 
 
 def main(argv: Optional[list[str]] = None) -> int:
@@ -209,16 +141,18 @@ def main(argv: Optional[list[str]] = None) -> int:
                            bool(arguments.config) or not arguments.resume)
     scenes = find_scenes(arguments.labelled) if arguments.labelled else []
     frames = find_frames(config.data, config.split) if config.data else []
+    stream = replace(config.stream, boxes=config.network.class_names)
+    if frames:
+        log.info(describe_labels(frames, config.network.class_names))
     folder.mkdir(parents=True, exist_ok=True)
 
     fabric = make_fabric(arguments.accelerator, arguments.devices, config.precision, folder,
                          arguments.nodes)
     seed_everything(config.seed, verbose=False)
     model, samples = start_network(build_model, config.network, config.start, arguments.resume)
-    teacher = deepcopy(model).eval().requires_grad_(False) if frames else None
+    teacher = load_teacher(config.start, folder, arguments.resume) if frames else None
     run = open_run(model, config.loop, folder, fabric, config, arguments.resume, samples)
 
-    stream = replace(config.stream, boxes=config.network.class_names)
     on_gpu = fabric.device.type == 'cuda' and arguments.cache is None
     data = MixedStream(
         WorldStream(stream, config.seed, str(fabric.device) if on_gpu else 'cpu',
@@ -233,7 +167,7 @@ def main(argv: Optional[list[str]] = None) -> int:
     if fabric.is_global_zero:
         disparity = Validation(config.stream, config.validation_pairs, config.network, folder,
                                fabric.device, scenes)
-        objects = Objects(config, folder)
+        objects = Objects(config.classes, config.stream, config.validation_streets, folder)
 
         def validate(weights: dict[str, Tensor], seen: int) -> dict[str, float]:
             metrics = disparity(weights, seen)
@@ -261,24 +195,3 @@ def _settle(config: DetectionTraining, arguments: argparse.Namespace) -> Detecti
         config = replace(config, classes=measure_classes(
             find_frames(config.data, config.split), arguments.classes))
     return config
-
-
-def measure_classes(frames: list[LabelledFrame], names: list[str]) -> tuple[ObjectClass, ...]:
-    """Mean size of every named class in the labels.
-
-    Raises:
-        ValueError: If the labels have no box of a class; the text lists those that they have.
-    """
-    labelled: list[LabelledBoxes] = [frame.read_boxes() for frame in frames]
-    sizes: dict[str, list] = {}
-    for boxes in labelled:
-        for label, box3d in zip(boxes.label, boxes.box3d):
-            if (box3d[3:6] > 0).all():  # neither NaN nor degenerate
-                sizes.setdefault(label, []).append(box3d[3:6])
-    missing = [name for name in names if name not in sizes]
-    if missing:
-        there = ', '.join(f'{name} ({len(boxes)})' for name, boxes in sorted(sizes.items()))
-        raise ValueError(f'no 3D box is labelled {" or ".join(missing)}; the labels have '
-                         f'{there or "none at all"}')
-    return tuple(ObjectClass(name, *(sum(values) / len(values) for values in zip(
-        *(size.tolist() for size in sizes[name])))) for name in names)

@@ -16,7 +16,9 @@ from svp_ros.model.detection import (
 
 # Columns of a batch's boxes, (B, N, 13).
 CLASS, BOX3D, BOX2D, IGNORE = 0, slice(1, 8), slice(8, 12), 12
-OWN = 0.3  # cells whose heat is at least this learn the box
+OWN = 0.3  # cells whose share in an object is at least this learn its box
+HEAT_SPREAD, OWN_SPREAD = 0.18, 0.36  # standard deviations, of half the 2D box
+MOST_METRES = 2.0  # per pixel; beyond, metres are not asked of a disparity that cannot tell them
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ def detection_targets(boxes: Tensor, camera: Tensor, mean_sizes: Tensor, h: int,
         h: rows of cells.
         w: columns of cells.
 
-    Source: Gaussians as wide as the box, Liu et al. 2020 (TTFNet), section 4.
+    Source: Gaussians that follow the box's shape, Liu et al. 2020 (TTFNet), section 4.
     """
     B, N, _ = boxes.shape
     K = len(mean_sizes)
@@ -73,12 +75,16 @@ def detection_targets(boxes: Tensor, camera: Tensor, mean_sizes: Tensor, h: int,
     column, row = ((value / CELL - (CELL - 1) / 2 / CELL).round().clamp(0, length - 1)
                    for value, length in ((u, w), (v, h)))
     half = (box2d[..., 2:] - box2d[..., :2]) / 2
-    spread = (0.36 * half).clamp(min=0.5 * CELL)[..., None, None]
-    distance = (((columns - cell_centre(column)[..., None, None]) / spread[:, :, 0]) ** 2
-                + ((rows - cell_centre(row)[..., None, None]) / spread[:, :, 1]) ** 2)
-    heat = torch.exp(-distance / 2) * there[..., None, None]  # (B, N, h, w)
 
-    own, owner = heat.max(dim=1, keepdim=True)
+    def blobs(share: float) -> Tensor:
+        """(B, N, h, w) Gaussians around the centres, 1 there."""
+        spread = (share * half).clamp(min=0.5 * CELL)[..., None, None]
+        distance = (((columns - cell_centre(column)[..., None, None]) / spread[:, :, 0]) ** 2
+                    + ((rows - cell_centre(row)[..., None, None]) / spread[:, :, 1]) ** 2)
+        return torch.exp(-distance / 2) * there[..., None, None]
+
+    heat = blobs(HEAT_SPREAD)
+    own, owner = blobs(OWN_SPREAD).max(dim=1, keepdim=True)
     members = torch.zeros_like(heat).scatter_(1, owner, own * (own >= OWN))
     weight = (members / members.sum((2, 3), keepdim=True).clamp(min=1e-6)).sum(1, keepdim=True)
 
@@ -89,8 +95,9 @@ def detection_targets(boxes: Tensor, camera: Tensor, mean_sizes: Tensor, h: int,
 
     classes = torch.zeros(B, K, h, w, device=boxes.device)
     ignored = torch.zeros(B, K, h, w, dtype=torch.bool, device=boxes.device)
-    inside = ((columns >= box2d[..., 0, None, None]) & (columns <= box2d[..., 2, None, None])
-              & (rows >= box2d[..., 1, None, None]) & (rows <= box2d[..., 3, None, None]))
+    left, top, right, bottom = (box2d + box2d.new_tensor([-CELL, -CELL, CELL, CELL]) / 2
+                                )[..., None, None].unbind(2)
+    inside = (columns >= left) & (columns <= right) & (rows >= top) & (rows <= bottom)
     unasked = inside & ((label != -1) & ~there)[..., None, None]
     for k in range(K):
         classes[:, k] = (heat * (label == k)[..., None, None]).amax(dim=1)
@@ -102,7 +109,7 @@ def detection_targets(boxes: Tensor, camera: Tensor, mean_sizes: Tensor, h: int,
     size = (box3d[..., 3:6].clamp(min=0.05) / mean_sizes[label.clamp(min=0)]).log()
     reach = (fx * baseline)[..., None, None]
     return DetectionTargets(
-        heat=classes, asked=~ignored | (classes > OWN), weight=weight,
+        heat=classes, asked=~ignored | (classes == 1), weight=weight,
         offset=(centre - cells) / CELL, disparity=of_owner((fx * baseline / z)[..., None]),
         size=of_owner(size), alpha=of_owner(observation_angle(box3d)[..., None]), reach=reach)
 
@@ -113,7 +120,7 @@ def heat_loss(logits: Tensor, heat: Tensor, asked: Tensor) -> Tensor:
     Source: Law and Deng 2018 (CornerNet), equation 1, alpha 2 and beta 4.
     """
     probability = logits.sigmoid()
-    centre = heat > 0.999
+    centre = heat == 1
     positive = (1 - probability) ** 2 * F.softplus(-logits)
     negative = (1 - heat) ** 4 * probability ** 2 * F.softplus(logits)
     return (torch.where(centre, positive, negative) * asked).sum() / centre.sum().clamp(min=1)
@@ -139,8 +146,7 @@ def detection_losses(maps: Tensor, targets: DetectionTargets, camera: Tensor,
 
     centre = centre_disparity(m.near - doffs, m.depth_offset, targets.reach)
     error = (centre - targets.disparity).abs()
-    # relative too: near objects have large disparities, and their metres count as much
-    metres = error * targets.reach / targets.disparity ** 2
+    metres = error * (targets.reach / targets.disparity ** 2).clamp(max=MOST_METRES)
     axis = torch.cat((torch.cos(2 * targets.alpha), torch.sin(2 * targets.alpha)), dim=1)
     heading = torch.cat((torch.cos(targets.alpha), torch.sin(targets.alpha)), dim=1)
     return {
@@ -150,7 +156,7 @@ def detection_losses(maps: Tensor, targets: DetectionTargets, camera: Tensor,
                            targets.weight * valid),
         'centre': mean(F.smooth_l1_loss(centre, targets.disparity, reduction='none')
                        + 0.5 * F.smooth_l1_loss(metres, torch.zeros_like(metres), beta=0.5,
-                                                reduction='none').clamp(max=5)),
+                                                reduction='none')),
         'certainty': 0.2 * mean(error.detach() * torch.exp(-m.log_scale) + m.log_scale),
         'size': mean(F.smooth_l1_loss(m.size, targets.size, beta=0.1, reduction='none')),
         'axis': 0.5 * mean((m.axis - axis).abs()),

@@ -17,6 +17,8 @@ import numpy as np
 from svp_ros.config import load_config
 from svp_ros.data.rendered import PAIRS_PER_RENDER
 from svp_ros.eval.pretraining_report import read_columns
+from svp_ros.model.build import read_checkpoint
+from svp_ros.predictor import find_model
 from svp_ros.provenance import describe_device, find_commit
 from svp_ros.train.detection import DetectionTraining
 from svp_ros.train.proof_runs import run_all
@@ -30,10 +32,15 @@ def plan(config: DetectionTraining, starts: Sequence[str], budgets: Sequence[int
     """Return the training of every (start, budget, seed).
 
     Raises:
-        ValueError: If a budget is too small.
+        FileNotFoundError: If there is no such start.
+        ValueError: If a budget is too small, or a start knows boxes already.
     """
     if min(budgets) < PAIRS_PER_RENDER:
         raise ValueError(f'budgets must be at least {PAIRS_PER_RENDER}, got {min(budgets)}')
+    for start in starts:
+        if start != NONE and read_checkpoint(find_model(start))[1].classes:
+            raise ValueError(f'{start} has learnt boxes already; take starts without a detection '
+                             'head')
     return {(start, budget, seed): replace(
         config, start=None if start == NONE else start, seed=seed,
         stream=replace(config.stream, pairs=budget))
@@ -71,6 +78,8 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         config = replace(config, stream=replace(config.stream, photographs=args.photographs))
     runs = plan(config, args.starts, args.budgets, args.seeds)
     folders = {run: '_'.join((Path(run[0]).stem, *map(str, run[1:]))) for run in runs}
+    if len(set(folders.values())) < len(runs):
+        raise ValueError(f'starts must differ in their file names, got {", ".join(args.starts)}')
     run_all({folders[run]: runs[run] for run in runs}, ['finetune', 'detection'], args.out,
             args.jobs, ['--cache', str(args.out / 'cache')])
     rows = summarise({run: {name: column[-1] for name, column in read_columns(
