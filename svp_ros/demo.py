@@ -2,7 +2,8 @@
 
 A real photograph pair with measured depth and a rendered street sequence are written as
 rosbag2 recordings. Each is played by one process into the node, another process, while a third
-records what the node publishes. The recordings are scored against the ground truth.
+records what the node publishes. The recordings are scored against the ground truth; 3D boxes
+in the street, if the model has a detection head.
 """
 
 import argparse
@@ -23,7 +24,8 @@ from svp_ros.eval.bag_live import play_through_node
 from svp_ros.eval.bag_sections import describe_run, score_section, summarise, write_results
 from svp_ros.eval.report import Section
 from svp_ros.geometry import StereoCamera
-from svp_ros.predictor import choose_device, find_model
+from svp_ros.model.build import read_checkpoint
+from svp_ros.predictor import choose_device, find_model, LEAST_SCORE
 from svp_ros.processes import ProcessError, ros_environment
 
 # Middlebury 2014 "Motorcycle" as in scikit-image; its disparity is x_left - x_right.
@@ -58,7 +60,7 @@ def main(argv: Optional[list[str]] = None) -> int:
     write_street(out / 'bags' / 'street', arguments.seconds, height, width, device)
     network_height, network_width = arguments.network_size
     parameters = {'model': model, 'device': device, 'network_height': network_height,
-                  'network_width': network_width}
+                  'network_width': network_width, 'score_threshold': LEAST_SCORE}
     try:
         environment = ros_environment()
         for section in sections:
@@ -66,8 +68,9 @@ def main(argv: Optional[list[str]] = None) -> int:
             bag, recording = out / 'bags' / section.name, out / 'recording' / section.name
             play_through_node(bag, INPUTS, recording, parameters, out / 'logs' / section.name,
                               environment)
+            classes = read_checkpoint(model)[1].class_names
             score_section(section, bag, recording, out / 'pictures',
-                          1 if section.name == 'motorcycle' else 3)
+                          1 if section.name == 'motorcycle' else 3, classes)
     except (ProcessError, ValueError) as error:
         print(f'svp demo: {error}\nall logs are in {out / "logs"}', file=sys.stderr)
         return 1
@@ -75,6 +78,8 @@ def main(argv: Optional[list[str]] = None) -> int:
     write_results(out, 'svp_ros demo', sections, run)
     for section in sections:
         print(summarise(section.name, section.scores))
+        if section.remark:
+            print(f'{section.name}: {section.remark}')
     print(f'model {model.stem} on {device}, {time.monotonic() - start_s:.0f} s; '
           f'report: {out / "report.html"}')
     return 0

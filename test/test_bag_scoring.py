@@ -4,12 +4,13 @@ import json
 import re
 
 import cv2
+import finder
 import numpy as np
 import pytest
 
 from svp_ros.data import bag_messages
 from svp_ros.data.bags import StereoBagWriter
-from svp_ros.data.rosbag2 import BagWriter, TYPESTORE
+from svp_ros.data.rosbag2 import BagReader, BagWriter, TYPESTORE
 from svp_ros.eval.bag_sections import describe_run, score_section, summarise, write_results
 from svp_ros.eval.recording import DepthScore, score_recording
 from svp_ros.eval.report import Section
@@ -205,3 +206,59 @@ def test_sections_become_metrics_pictures_and_a_page_that_stands_alone(tmp_path,
     assert '<td>EPE</td><td>1.000 px</td>' in page
     picture = cv2.imread(str(files[0]))
     assert picture.shape[1] == 3 * (480 + 8) and picture.std() > 20
+
+
+def write_published(path, played, change=lambda boxes: boxes):
+    """What a node publishes that knows the disparity, and boxes that `change` makes."""
+    with BagReader(played) as bag, BagWriter(path) as recording:
+        for _, time, message in bag.messages(['/ground_truth/disparity']):
+            recording.write('/disparity', time, message)
+        for index, stamp in enumerate(finder.STAMPS):
+            recording.write('/markers', stamp, bag_messages.make_published_markers(
+                change(finder.street_boxes(index)), bag_messages.make_header(stamp, 'left')))
+    return path
+
+
+def test_boxes_of_a_recording_are_scored_summarised_and_shown(tmp_path):
+    def raise_first(boxes):
+        boxes.box3d[0, 2] += 1.0  # 4 m long, seen from behind: 3 / 5
+        return boxes
+
+    played = finder.write_street(tmp_path / 'street')
+    recording = write_published(tmp_path / 'recording', played, raise_first)
+    section = Section('street', 'A street.')
+    score_section(section, played, recording, tmp_path / 'pictures', 2, ('Car', 'Pedestrian'))
+    scores = section.scores['boxes']
+    cars = scores['average_precision']['Car']
+    assert (cars['3d@0.7']['moderate']['ap'], cars['bev@0.5']['moderate']['ap']) == (0, 100)
+    assert cars['3d@0.7']['moderate']['truths'] == 4
+    assert scores['objects']['Pedestrian']['centre_error'] == pytest.approx(0, abs=1e-5)
+    near = scores['objects']['Car']['bands'][0]
+    assert near['centre_error'] == pytest.approx(1, abs=1e-5)
+    first, second = summarise('street', section.scores).splitlines()
+    assert first.startswith('street: EPE 0.00 px')
+    assert second == ('street: Car AP 0.0 (3D, IoU 0.7), 100.0 (BEV, IoU 0.5) of 4 objects; '
+                      'Pedestrian AP 100.0 (3D, IoU 0.5), 100.0 (BEV, IoU 0.25) of 4 objects')
+    assert [path.name for path, _ in section.pictures] == [
+        'street_001.png', 'street_001_boxes.png', 'street_003.png', 'street_003_boxes.png']
+    assert section.pictures[1][1] == ('Boxes of frame 2: 3 of 3 objects found, 0 false alarms, '
+                                      'centres off by 0.33 m.')
+    write_results(tmp_path, 'Scores', [section], describe_run('svp demo', section.scores))
+    page = (tmp_path / 'report.html').read_text()
+    # of the near ones, one is found less than 40 px high, which is neither right nor wrong
+    assert re.search('<td>Car: BEV, IoU 0.5</td><td>[0-9.]+ / 100.0 / 100.0</td>', page)
+    assert 'Boxes of frame 2' in page
+
+
+def test_boxes_are_left_out_without_a_class_or_without_truth(tmp_path, played):
+    street = finder.write_street(tmp_path / 'street')
+    recording = write_published(tmp_path / 'recording', street)
+    assert 'boxes' not in score_recording(street, recording)
+    guess = write_recording(tmp_path / 'out', [np.nan_to_num(TRUTH, nan=1.0)])
+    assert 'boxes' not in score_recording(played, guess, classes=['Car'])
+    section = Section('street', 'A street.')
+    score_section(section, street, recording, tmp_path / 'pictures', 1)
+    assert section.remark == 'the model has no detection head: no boxes are scored'
+    write_results(tmp_path, 'Scores', [section], describe_run('svp demo', section.scores))
+    assert section.remark in (tmp_path / 'report.html').read_text()
+    assert len(section.pictures) == 1 and '\n' not in summarise('street', section.scores)

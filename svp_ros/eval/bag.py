@@ -31,7 +31,7 @@ from svp_ros.data.bag_transforms import make_transform
 from svp_ros.data.bag_truth import BagTruth
 from svp_ros.data.bags import read_stereo_pairs
 from svp_ros.data.rosbag2 import BagReader
-from svp_ros.eval.bag_box_report import BoxPictureTaker, plot_box_precision
+from svp_ros.eval.bag_box_pictures import BoxPictureTaker
 from svp_ros.eval.bag_live import play_through_node
 from svp_ros.eval.bag_pictures import PictureTaker
 from svp_ros.eval.bag_report import score_tables, SeriesWriter, write_bag_report
@@ -39,9 +39,10 @@ from svp_ros.eval.bag_results import ResultsWriter
 from svp_ros.eval.bag_run import describe_images, evaluate_pairs
 from svp_ros.eval.bag_sections import describe_machine
 from svp_ros.eval.bag_sources import NetworkSource, RecordingSource, Source
+from svp_ros.eval.box_report import plot_box_precision
 from svp_ros.eval.box_score import SCORE_THRESHOLD
 from svp_ros.eval.disparity_report import format_text
-from svp_ros.eval.recording import node_total, read_diagnostics, read_latencies
+from svp_ros.eval.node_reports import node_total, read_diagnostics, read_latencies
 from svp_ros.frame import Limits
 from svp_ros.model.build import read_checkpoint
 from svp_ros.predictor import (

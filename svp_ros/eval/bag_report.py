@@ -4,8 +4,8 @@ from collections.abc import Sequence
 import csv
 from pathlib import Path
 
-from svp_ros.eval.bag_box_report import BOX_COLOURS, box_tables
 from svp_ros.eval.bag_run import ScoredPair
+from svp_ros.eval.box_report import BOX_COLOURS, BOX_NOTE, box_tables
 from svp_ros.eval.page import figure, heading, note, paragraph, side_by_side, table, write_page
 from svp_ros.eval.plots import plot_curves
 
@@ -196,7 +196,8 @@ def _show_boxes(results: dict, precision: Sequence[Picture],
         return []
     return [heading('3D boxes'), *map(paragraph, results['without_boxes']),
             side_by_side([figure(path, caption, 460) for path, caption in precision]),
-            *(figure(path, caption) for path, caption in boxes), note(BOX_COLOURS)]
+            *(figure(path, caption) for path, caption in boxes), note(BOX_COLOURS),
+            note(BOX_NOTE)]
 
 
 def _look_up(score: dict, *path: str, digits: int, factor: float) -> str:

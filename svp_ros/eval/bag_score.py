@@ -11,7 +11,8 @@ from svp_ros.eval.bag_metrics import flicker, Motion, photometric_error
 from svp_ros.eval.bag_sources import Estimate
 from svp_ros.eval.box_score import BoxMatches, BoxScore, SCORE_THRESHOLD
 from svp_ros.eval.metrics import DisparityScore
-from svp_ros.eval.recording import DepthScore, percentiles
+from svp_ros.eval.node_reports import percentiles
+from svp_ros.eval.recording import DepthScore
 from svp_ros.geometry import disparity_to_depth
 
 

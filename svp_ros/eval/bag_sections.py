@@ -1,5 +1,6 @@
 """Score recordings of the node, each a section of one page, as the demo does."""
 
+from collections.abc import Sequence
 from importlib import metadata
 import json
 import os
@@ -9,7 +10,9 @@ import platform
 import torch
 
 import svp_ros
+from svp_ros.data.bag_topics import find_boxes_topic
 from svp_ros.data.rosbag2 import BagReader
+from svp_ros.eval.box_report import summarise_boxes
 from svp_ros.eval.recording import score_recording
 from svp_ros.eval.report import PictureTaker, Section, write_report
 from svp_ros.provenance import describe_device, find_commit
@@ -19,22 +22,30 @@ PACKAGES = ('numpy', 'opencv-python-headless', 'opencv-python', 'rosbags', 'torc
 
 
 def score_section(section: Section, played: Path, recording: Path, pictures: Path,
-                  count: int = 3, **topics: str) -> None:
+                  count: int = 3, classes: Sequence[str] = (), **topics: str) -> None:
     """Score one recording and draw some of its frames; fills `section`.
+
+    If there are true boxes but no classes, its remark says that boxes are not scored.
 
     Args:
         section: has a name and a description.
         played: recording that was played to the node, with ground truth.
         recording: what the node published.
         pictures: folder for the pictures.
-        count: number of pictures.
+        count: number of frames to show.
+        classes: of the boxes that the node finds; none without a detection head.
         topics: `truth_topic` and `disparity_topic` of `score_recording`, which says what raises.
     """
     with BagReader(recording) as bag:
         expected = max((bag.counts[topic] for topic in bag.topics_of(
             'stereo_msgs/msg/DisparityImage')), default=0)
+    if not classes:
+        with BagReader(played) as bag:
+            if find_boxes_topic(bag):
+                section.remark = 'the model has no detection head: no boxes are scored'
     taker = PictureTaker(section, pictures, expected, count)
-    section.scores = score_recording(played, recording, on_frame=taker, **topics)
+    section.scores = score_recording(played, recording, on_frame=taker, classes=classes,
+                                     **topics)
 
 
 def describe_run(command: str, scores: dict, device: str = 'cpu') -> dict:
@@ -60,14 +71,15 @@ def describe_machine(command: str, device: str) -> dict:
 
 
 def summarise(name: str, scores: dict) -> str:
-    """Return the scores as one line."""
+    """Return the scores as one line, and a second one for boxes."""
     disparity, depth, frames = scores['disparity'], scores['depth'], scores['frames']
     line = (f'{name}: EPE {disparity["epe"]:.2f} px, bad-3 {disparity["bad_3"]:.1f} %, '
             f'depth error {100 * depth["mean_abs_rel"]:.1f} %, '
             f'density {disparity["density"]:.0f} %; '
             f'{frames["received"]} of {frames["played"]} pairs came back')
     total = scores['latency_ms'].get('total')
-    return line + (f', {total["p50"]:.0f} ms per pair (p95 {total["p95"]:.0f})' if total else '')
+    line += f', {total["p50"]:.0f} ms per pair (p95 {total["p95"]:.0f})' if total else ''
+    return line + (f'\n{name}: {summarise_boxes(scores["boxes"])}' if 'boxes' in scores else '')
 
 
 def write_results(out: Path, title: str, sections: list[Section], run: dict) -> None:

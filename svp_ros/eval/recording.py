@@ -6,21 +6,25 @@ are. The network's own guess at invalid pixels is not in the message and cannot 
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-import re
 from typing import Optional, Union
 
 import cv2
 import numpy as np
 
+from svp_ros.boxes import Boxes, LabelledBoxes
 from svp_ros.data import bag_messages
+from svp_ros.data.bag_boxes import decode_solids, to_boxes
 from svp_ros.data.bag_topics import find_stereo_topics
 from svp_ros.data.rosbag2 import BagReader, RawMessage
+from svp_ros.eval.box_score import BoxMatches
 from svp_ros.eval.metrics import DEPTH_BANDS, DisparityScore
+from svp_ros.eval.node_reports import node_total, read_diagnostics, read_latencies
+from svp_ros.eval.recorded_boxes import RecordedBoxes
+from svp_ros.geometry import StereoCamera
 from svp_ros.image_messages import decode_disparity, decode_image
 
-STAGES = ('preprocess', 'inference', 'postprocess', 'total', 'age', 'round_trip')
 TRUTH_TOPIC = '/ground_truth/disparity'
 
 
@@ -37,6 +41,10 @@ class ScoredFrame:
         true_depth: (H, W) float32 metres, NaN where unknown, inf at infinity.
         depth: (H, W) float32 published depth in metres, NaN where invalid.
         confidence: (H, W) float32 in 0..1, or None if it was not recorded.
+        boxes: published 3D boxes, or None if they were not recorded.
+        true_boxes: that the image shows, or None if they are not known or not asked for.
+        matches: of the two.
+        camera: the rectified rig, if there are true boxes.
     """
 
     index: int
@@ -47,6 +55,10 @@ class ScoredFrame:
     true_depth: np.ndarray
     depth: np.ndarray
     confidence: Optional[np.ndarray]
+    boxes: Optional[Boxes] = None
+    true_boxes: Optional[LabelledBoxes] = None
+    matches: Optional[BoxMatches] = None
+    camera: Optional[StereoCamera] = None
 
 
 class DepthScore:
@@ -81,11 +93,12 @@ class DepthScore:
 
 def score_recording(played: Union[str, Path], recording: Union[str, Path],
                     truth_topic: str = TRUTH_TOPIC, disparity_topic: Optional[str] = None,
-                    on_frame: Optional[Callable[[ScoredFrame], None]] = None) -> dict:
+                    on_frame: Optional[Callable[[ScoredFrame], None]] = None,
+                    classes: Sequence[str] = ()) -> dict:
     """Score a recording of a node's output.
 
-    Depth and confidence are read from the topics beside the disparity. Without a recorded depth
-    topic, depth is computed from the disparity message.
+    Depth, confidence and boxes (markers) are read from the topics beside the disparity. Without a
+    recorded depth topic, depth is computed from the disparity message.
 
     Args:
         played: the recording with the images and ground-truth DisparityImages.
@@ -93,18 +106,21 @@ def score_recording(played: Union[str, Path], recording: Union[str, Path],
         truth_topic: of the ground truth in `played`.
         disparity_topic: of the node in `recording`; None takes the only DisparityImage topic.
         on_frame: called with each frame that was published and has ground truth.
+        classes: of the boxes that the node finds; none leaves boxes out.
 
     Returns:
         `frames` (played, received, scored; by the node's own count published, replaced by a newer
         pair before their turn, dropped), `stamps` (equal, unknown, repeated), `disparity` (epe,
-        bad_n, d1, pixels, density, coverage), `depth`, `latency_ms` by stage (p50, p95, p99, max,
-        count), `received` by topic, `node` (last diagnostics).
+        bad_n, d1, pixels, density, coverage), `depth`, `boxes` (see BoxScore; only with true
+        boxes), `latency_ms` by stage (p50, p95, p99, max, count), `received` by topic, `node`
+        (last diagnostics).
 
     Raises:
         FileNotFoundError, ValueError: If a recording or topic is missing or unreadable, or if
             there is nothing to score: "no data" never becomes a number.
     """
-    with BagReader(played) as truth_bag, BagReader(recording) as bag:
+    with BagReader(played) as truth_bag, BagReader(recording) as bag, \
+            RecordedBoxes(played, classes) as boxes:
         left_topic = find_stereo_topics(truth_bag).left
         truth_topic = truth_bag.resolve(truth_topic)
         disparity_topic = (bag.resolve(disparity_topic) if disparity_topic
@@ -119,6 +135,7 @@ def score_recording(played: Union[str, Path], recording: Union[str, Path],
             if (known & valid).any():
                 score.update(frame.disparity, frame.truth, known & valid)
                 depth_score.update(frame.depth, frame.true_depth)
+            frame = replace(frame, **boxes.compare(frame.stamp, frame.boxes, frame.truth))
             if on_frame:
                 on_frame(frame)
         played_stamps = [raw.stamp for raw in truth_bag.raw([left_topic])]
@@ -142,6 +159,7 @@ def score_recording(played: Union[str, Path], recording: Union[str, Path],
             'disparity': {**score.result(), 'density': 100 * float(np.mean(density)),
                           'coverage': 100 * float(np.mean(coverage))},
             'depth': depth_score.result(),
+            **boxes.result(),
             'latency_ms': read_latencies(bag, disparity_topic,
                                          left_topic.rpartition('/')[0] + '/camera_info'),
             'received': dict(sorted(bag.counts.items())),
@@ -149,52 +167,13 @@ def score_recording(played: Union[str, Path], recording: Union[str, Path],
         }
 
 
-def read_latencies(bag: BagReader, disparity_topic: str, info_topic: str) -> dict[str, dict]:
-    """Collect latencies in milliseconds by stage, see `percentiles`.
-
-    The stages are the node's own (`~/debug/<stage>_ms`). If the left camera_info was recorded
-    too, `round_trip` is the time from its arrival to that of the disparity with the same stamp,
-    seen from the recorder.
-    """
-    stages = {}
-    for topic in bag.topics_of('std_msgs/msg/Float32'):
-        name = re.search(r'/debug/(\w+)_ms$', topic)
-        if name:
-            stages[name[1]] = [message.data for _, _, message in bag.messages([topic])]
-    if info_topic in bag.types:
-        sent = {raw.stamp: raw.time for raw in bag.raw([info_topic])}
-        stages['round_trip'] = [(raw.time - sent[raw.stamp]) / 1e6
-                                for raw in bag.raw([disparity_topic]) if raw.stamp in sent]
-    return {stage: percentiles(stages[stage])
-            for stage in sorted(stages, key=lambda stage: (STAGES + (stage,)).index(stage))
-            if stages[stage]}
-
-
-def percentiles(values: Sequence[float]) -> dict:
-    """Return p50, p95, p99, max and count of some values."""
-    p50, p95, p99 = np.percentile(values, (50, 95, 99))
-    return {'p50': float(p50), 'p95': float(p95), 'p99': float(p99), 'max': float(max(values)),
-            'count': len(values)}
-
-
-def read_diagnostics(bag: BagReader) -> dict[str, dict[str, str]]:
-    """Return the last values of every status in /diagnostics by name of the status."""
-    statuses = {}
-    if '/diagnostics' in bag.types:
-        for _, _, message in bag.messages(['/diagnostics']):
-            for status in message.status:
-                statuses[status.name] = {
-                    'message': status.message,
-                    **{value.key: value.value for value in status.values}}
-    return statuses
-
-
 def _join(truth_bag: BagReader, left_topic: str, truth_topic: str, bag: BagReader,
           disparity_topic: str) -> Iterator[ScoredFrame]:
     """Yield the frames whose disparity and ground truth have the same stamp, in order of time."""
     namespace = disparity_topic.rpartition('/')[0]
     depth_topic, confidence_topic = f'{namespace}/depth', f'{namespace}/confidence'
-    outputs = [topic for topic in (disparity_topic, depth_topic, confidence_topic)
+    boxes_topic = f'{namespace}/markers'
+    outputs = [topic for topic in (disparity_topic, depth_topic, confidence_topic, boxes_topic)
                if topic in bag.types]
     published = group_by_stamp(bag, outputs)
     stamp, group = next(published, (None, {}))
@@ -224,11 +203,14 @@ def _join(truth_bag: BagReader, left_topic: str, truth_topic: str, bag: BagReade
         confidence = None
         if confidence_topic in group:
             confidence = decode_image(bag.decode(group[confidence_topic]))
+        boxes = None
+        if boxes_topic in group:
+            boxes = to_boxes(decode_solids(bag, group[boxes_topic]), np.eye(4))
         yield ScoredFrame(
             index, stamp, decode_image(truth_bag.decode(truths[left_topic])), truth,
             _resize(disparity, truth.shape) * scale,
             _depth(truth, truth_message), _resize(depth, truth.shape),
-            None if confidence is None else _resize(confidence, truth.shape))
+            None if confidence is None else _resize(confidence, truth.shape), boxes)
         index += 1
 
 
@@ -263,14 +245,6 @@ def only_topic(bag: BagReader, type_: str) -> str:
                          f'{type_.rpartition("/")[2]}; name one. Topics: '
                          f'{", ".join(sorted(bag.types)) or "none"}')
     return topics[0]
-
-
-def node_total(node: dict[str, dict[str, str]], what: str) -> Optional[int]:
-    """Return a total of `read_diagnostics`, such as `processed`; None if it was not recorded."""
-    for values in node.values():
-        if f'{what} in total' in values:
-            return int(values[f'{what} in total'])
-    return None
 
 
 def _depth(disparity: np.ndarray, message: object) -> np.ndarray:

@@ -9,6 +9,14 @@ import cv2
 import numpy as np
 
 from svp_ros.data.formats import write_image
+from svp_ros.eval.box_report import (
+    BOX_COLOURS,
+    BOX_NOTE,
+    box_tables,
+    describe_matches,
+    draw_matches,
+)
+from svp_ros.eval.box_score import SCORE_THRESHOLD
 from svp_ros.eval.metrics import bad, epe
 from svp_ros.eval.page import (
     figure,
@@ -36,16 +44,18 @@ class Section:
         description: what was played, one sentence.
         scores: from `score_recording`.
         pictures: (path, caption) of each picture.
+        remark: what the scores do not say, such as why there are no boxes.
     """
 
     name: str
     description: str
     scores: dict = field(default_factory=dict)
     pictures: list[tuple[Path, str]] = field(default_factory=list)
+    remark: str = ''
 
 
 class PictureTaker:
-    """Picks frames, evenly over a recording, and writes a picture of each; see `on_frame`.
+    """Picks frames, evenly over a recording, and writes pictures of each; see `on_frame`.
 
     Args:
         section: gets the pictures.
@@ -60,13 +70,19 @@ class PictureTaker:
         self._wanted = {int((index + 0.5) * expected / count) for index in range(count)}
 
     def __call__(self, frame: ScoredFrame) -> None:
-        """Write a picture of the frame if it is one of those to show."""
+        """Write a picture of the frame, and of its boxes, if it is one of those to show."""
         if frame.index not in self._wanted:
             return
         path = self._folder / f'{self._section.name}_{frame.index:03d}.png'
         self._folder.mkdir(parents=True, exist_ok=True)
         write_image(path, draw_frame(frame))
         self._section.pictures.append((path, describe_frame(frame)))
+        if frame.matches is not None:
+            path = path.with_name(f'{path.stem}_boxes.png')
+            write_image(path, draw_matches(frame.left, frame.camera, frame.boxes,
+                                           frame.true_boxes, frame.matches, SCORE_THRESHOLD))
+            self._section.pictures.append((path, (
+                f'Boxes of frame {frame.index + 1}: {describe_matches(frame.matches)}.')))
 
 
 def describe_frame(frame: ScoredFrame) -> str:
@@ -156,6 +172,9 @@ def _section(section: Section) -> str:
             ('received', frames['received']), ('scored', frames['scored']),
             ('stamps equal to the input', 'yes' if scores['stamps']['equal'] else 'NO')]),
     ]
+    boxes = scores.get('boxes')
+    tables += [table(caption, rows, head)
+               for caption, head, rows in box_tables({'published': boxes})]
     if scores['latency_ms']:
         tables.append(table('Latency, ms', [
             (stage.replace('_', ' '), *(f'{values[name]:.1f}' for name in ('p50', 'p95', 'p99')))
@@ -164,6 +183,8 @@ def _section(section: Section) -> str:
         heading(section.name.capitalize()), paragraph(section.description), side_by_side(tables),
         note('Errors are those of valid published pixels with ground truth; the message does not '
              'hold what the network guesses elsewhere.'),
+        *([note(section.remark)] if section.remark else []),
+        *([note(BOX_NOTE), note(BOX_COLOURS)] if boxes else []),
         *(figure(picture, caption) for picture, caption in section.pictures)])
 
 

@@ -1,26 +1,30 @@
-"""What `svp evaluate bag` shows of 3D boxes: tables, precision over recall, and pictures."""
+"""3D boxes of recordings in reports: tables, precision over recall, pictures, one line."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Optional
 
 import numpy as np
 
 from svp_ros.box_pictures import show_boxes
-from svp_ros.data.formats import write_image
+from svp_ros.boxes import Boxes, LabelledBoxes
 from svp_ros.eval.average_precision import LEVELS, overlap_limits, POSITIONS
-from svp_ros.eval.bag_pictures import write_name
-from svp_ros.eval.bag_run import ScoredPair
 from svp_ros.eval.box_score import ANY_OCCLUSION, BoxMatches, FOUND_WITHIN
 from svp_ros.eval.detection_report import metric_name, NO_DATA
 from svp_ros.eval.disparity_report import Table
 from svp_ros.eval.plots import plot_curves
-from svp_ros.eval.worst import Worst
+from svp_ros.geometry import StereoCamera
 
 BOX_COLOURS = (
     'Green: ground truth. Orange, blue, pink: cars, pedestrians and cyclists that were found, '
     'with their scores; other classes have other colours. The side that leads is tinted. Thick '
     'lines: objects that were missed, and false alarms.')
+
+BOX_NOTE = (
+    'Average precision: KITTI, 40 recall positions, over all boxes that were published. By '
+    f'distance: found are objects with a box of their class within {FOUND_WITHIN:g} m of their '
+    'centre on the ground; then the median distance of the centres, and the boxes without an '
+    'object.')
 
 
 def box_tables(scores: Mapping[str, dict]) -> list[Table]:
@@ -53,9 +57,8 @@ def box_tables(scores: Mapping[str, dict]) -> list[Table]:
     names = ' / '.join(levels) if ANY_OCCLUSION not in levels else ANY_OCCLUSION
     return [part for part in (
         (f'Average precision of boxes, %: {names}', ['', *models], precision_rows),
-        (f'Boxes by distance, score at least {first["score_threshold"]:g}: found (centre within '
-         f'{FOUND_WITHIN:g} m), median error of the centre, false alarms', ['', *models],
-         object_rows)) if part[2]]
+        (f'Boxes by distance, score from {first["score_threshold"]:g} on: found, error of the '
+         'centre, false alarms', ['', *models], object_rows)) if part[2]]
 
 
 def summarise_boxes(scores: dict) -> str:
@@ -101,75 +104,24 @@ def plot_box_precision(folder: Path, scores: Mapping[str, dict]) -> list[tuple[P
     return plots
 
 
-class BoxPictureTaker:
-    """Keep pictures of boxes on the left image and from above: evenly, and the worst pairs.
+def draw_matches(left: np.ndarray, camera: StereoCamera, found: Boxes,
+                 truth: Optional[LabelledBoxes], matches: Optional[BoxMatches],
+                 score_threshold: float) -> np.ndarray:
+    """Show boxes on the left image and from above, misses and false alarms in thick lines.
 
     Args:
-        models: their names, the first one decides which pairs are the worst.
-        expected: number of pairs that will come.
-        score_threshold: of the boxes to show.
-        count: number of pictures of each kind.
+        left: (H, W, 3) uint8 RGB or (H, W) uint8 grey.
+        camera: rig of this image.
+        found: what was published.
+        truth: true boxes, if they are known.
+        matches: of the two.
+        score_threshold: of the boxes to show; that of `matches`.
     """
-
-    def __init__(self, models: Sequence[str], expected: int, score_threshold: float,
-                 count: int = 3):
-        self._models = list(models)
-        self._threshold = score_threshold
-        self._shown = {int((index + 0.5) * expected / max(count, 1)) for index in range(count)}
-        self._even: list[tuple[int, np.ndarray, str]] = []
-        self._worst = Worst(count, expected // 20)
-
-    def __call__(self, scored: ScoredPair) -> None:
-        """Look at one pair."""
-        models = [name for name in self._models
-                  if name in scored.estimates and scored.estimates[name].boxes is not None]
-        if not models:
-            return
-
-        def draw():
-            return draw_box_pair(scored, models, self._threshold), describe_boxes(scored, models)
-
-        if scored.index in self._shown:
-            self._even.append((scored.index, *draw()))
-        elif models[0] in scored.matches and scored.matches[models[0]].errors:
-            self._worst.offer(scored.matches[models[0]].errors, scored.index, draw)
-
-    def write(self, folder: Path) -> list[tuple[Path, str]]:
-        """Write PNG files; returns (path, caption), the pairs evenly spread first."""
-        folder.mkdir(parents=True, exist_ok=True)
-        pictures = []
-        for index, picture, caption in (*self._even, *self._worst.items()):
-            pictures.append((folder / f'boxes_{index:06d}.png', caption))
-            write_image(pictures[-1][0], picture)
-        return pictures
-
-
-def draw_box_pair(scored: ScoredPair, models: Sequence[str],
-                  score_threshold: float) -> np.ndarray:
-    """Draw the boxes of one pair on the left image and from above, a row per model."""
-    left = scored.pair.left
     left = left if left.ndim == 3 else np.repeat(left[..., None], 3, axis=2)
-    rows = []
-    for name in models:
-        found, matches = scored.estimates[name].boxes, scored.matches.get(name)
-        kept = np.flatnonzero(found.score >= score_threshold).tolist()
-        picture = show_boxes(
-            left, scored.pair.camera, found.select(kept), scored.true_boxes,
-            [kept.index(number) for number in matches.false_alarms] if matches else (),
-            matches.missed if matches else ())
-        rows.append(write_name(picture, name) if len(models) > 1 else picture)
-    return np.vstack(rows)
-
-
-def describe_boxes(scored: ScoredPair, models: Sequence[str]) -> str:
-    """Say stamp and figures of the boxes of one pair in one line."""
-    parts = []
-    for name in models:
-        text = f'{len(scored.estimates[name].boxes)} boxes'
-        if name in scored.matches:
-            text = describe_matches(scored.matches[name])
-        parts.append(f'{name} {text}' if len(models) > 1 else text)
-    return f'Pair {scored.index + 1}, stamp {scored.pair.stamp / 1e9:.3f} s: {"; ".join(parts)}.'
+    kept = np.flatnonzero(found.score >= score_threshold).tolist()
+    return show_boxes(left, camera, found.select(kept), truth,
+                      [kept.index(number) for number in matches.false_alarms] if matches else (),
+                      matches.missed if matches else ())
 
 
 def describe_matches(matches: BoxMatches) -> str:
