@@ -153,7 +153,7 @@ def test_missing_packages_come_with_the_command_that_installs_them():
 
 @pytest.mark.parametrize('shape, size', [
     ((500, 741), (480, 640)), ((96, 128), (96, 160)), ((33, 70), (64, 96)),
-    ((720, 300), (96, 96))])
+    ((720, 300), (96, 96)), ((75, 248), (96, 128))])
 def test_resizing_on_the_device_is_that_of_opencv(shape, size):
     image = np.random.default_rng(0).integers(0, 256, (2, *shape, 3), dtype=np.uint8)
     image = np.stack([cv2.GaussianBlur(one, (5, 5), 0) for one in image])

@@ -90,12 +90,13 @@ def finish_maps(maps: tuple[Tensor, Tensor, Tensor], size: tuple[int, int],
 
 
 def resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Resize a uint8 image: area means where both sides shrink, else linear."""
-    if image.shape[:2] == size:
-        return image
-    shrinks = image.shape[0] >= size[0] and image.shape[1] >= size[1]
-    return cv2.resize(image, size[::-1],
-                      interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    """Resize a uint8 image: area means along sides that shrink, linear along those that grow."""
+    shrunk = tuple(map(min, image.shape[:2], size))
+    if shrunk != image.shape[:2]:
+        image = cv2.resize(image, shrunk[::-1], interpolation=cv2.INTER_AREA)
+    if shrunk != size:
+        image = cv2.resize(image, size[::-1], interpolation=cv2.INTER_LINEAR)
+    return image
 
 
 def resize_on_device(images: Tensor, size: tuple[int, int]) -> Tensor:
@@ -103,20 +104,19 @@ def resize_on_device(images: Tensor, size: tuple[int, int]) -> Tensor:
     H, W = images.shape[1:3]
     if (H, W) == size:
         return images
-    area = H >= size[0] and W >= size[1]
-    rows, columns = (resize_weights(length, to, area, images.device)
+    rows, columns = (resize_weights(length, to, images.device)
                      for length, to in zip((H, W), size))
     resized = torch.einsum('hH,bHWc,wW->bhwc', rows, images.float(), columns)
     return resized.round_().to(torch.uint8)
 
 
 @lru_cache(maxsize=8)
-def resize_weights(length: int, to: int, area: bool, device: torch.device) -> Tensor:
+def resize_weights(length: int, to: int, device: torch.device) -> Tensor:
     """(to, length) weights of the old pixels in the new ones, those of OpenCV."""
     old, new = (torch.arange(n, dtype=torch.float64) for n in (length, to))
     new = new[:, None]
     scale = length / to
-    if area:  # the part of an old pixel that the new one covers
+    if to <= length:  # the part of an old pixel that the new one covers
         weights = (torch.minimum(old + 1, (new + 1) * scale)
                    - torch.maximum(old, new * scale)).clamp(min=0)
         return (weights / scale).float().to(device)
