@@ -5,13 +5,15 @@ from contextlib import redirect_stderr
 from dataclasses import dataclass
 from io import StringIO
 import resource
+import shutil
 import signal
 import subprocess
 import sys
 
 from fault_driver import Driver
+import faulty_node
 from safetensors.torch import save_file
-from stereo_rig import Rig
+from stereo_rig import random_pair, Rig
 import torch
 
 from svp_ros.processes import ros_environment
@@ -83,6 +85,38 @@ def terminate(folder, model):
     return _signal_under_load(folder, model, signal.SIGTERM)
 
 
+def interrupt_loading(folder, model):
+    slow = shutil.copy(model, folder / 'slow.safetensors')
+    rig = Rig('-p', f'model:={slow}', log=folder / 'stderr', program=[faulty_node.__file__])
+    try:
+        assert rig.spin_until(lambda: 'sleeping' in rig.log.read_text(), 120)
+        log_before = len(rig.log.read_text())
+        rig.process.send_signal(signal.SIGINT)
+        code = rig.process.wait(60)
+    finally:
+        rig.close()
+    return code, rig.log.read_text()[log_before:]
+
+
+def terminate_hanging(folder, model):
+    rig = Rig('-p', f'model:={model}', '-p', 'network_height:=64', '-p', 'network_width:=96',
+              log=folder / 'stderr', program=[faulty_node.__file__])
+    try:
+        rig.wait_until_ready()
+        rig.listen('disparity')
+        rig.exchange([1])
+        left, right = random_pair()
+        left[0, 0] = 1, 2, faulty_node.HANG
+        rig.send_pair(2, (left, right))
+        rig.spin_for(0.5)
+        log_before = len(rig.log.read_text())
+        rig.process.send_signal(signal.SIGTERM)
+        code = rig.process.wait(60)
+    finally:
+        rig.close()
+    return code, rig.log.read_text()[log_before:].strip()
+
+
 def _signal_under_load(folder, model, *numbers):
     rig = Rig('-p', f'model:={model}', '-p', 'network_height:=64', '-p', 'network_width:=96',
               log=folder / 'stderr')
@@ -119,4 +153,8 @@ ENDS = [
            'recorder: cannot write …: … File too large; the recording is incomplete'),
     Ending('SIGINT twice under load', interrupt_twice, 0, ''),
     Ending('SIGTERM under load', terminate, 0, ''),
+    Ending('SIGINT while the network loads for minutes', interrupt_loading, 0, ''),
+    Ending('SIGTERM while the network hangs', terminate_hanging, 1,
+           '… the pair in work is not ready after … s: cpu hangs or is overloaded; it is left '
+           'behind'),
 ]

@@ -133,6 +133,19 @@ def send_every_third(driver):
     driver.send(sides=SIDES if driver.round % 3 == 0 else ('left',))
 
 
+def freeze_right(driver):
+    if driver.round == 0:
+        driver.round = driver.last
+    driver.send(sides=('left',))
+    driver.send(stamp=driver.round, sides=('right',))
+
+
+def ask_for_damaged_model(driver):
+    damaged = driver.model.with_name('damaged.safetensors')
+    damaged.write_bytes(b'damaged')
+    assert driver.rig.set_parameter('model', str(damaged)).successful
+
+
 def stop_clock(driver):
     driver.publish_clock(7)
     driver.send()
@@ -259,6 +272,9 @@ FAULTS = {
               STAND_STILL, level='ERROR', answered=False),
         Fault('stamps are negative', lambda driver: driver.send(stamp=-5 * S), 'nothing',
               STAND_STILL, level='ERROR', answered=False),
+        Fault('stamps of one eye stand still', freeze_right, 'nothing',
+              'no pair for … s: the stamps of the images on /right/image_rect do not increase; '
+              'check that the camera driver sets header.stamp', level='ERROR', answered=False),
         Fault('each image comes twice', send_twice, 'every pair, once',
               'most stamps do not increase; check the clock of the camera driver, and that each '
               'image topic has one publisher'),
@@ -319,6 +335,9 @@ FAULTS = {
               '… pairs/s', level='OK', begin=lambda driver: driver.model.write_bytes(b'damaged')),
         Fault('model file is deleted', lambda driver: driver.send(), 'every pair', '… pairs/s',
               level='OK', begin=lambda driver: driver.model.unlink()),
+        Fault('parameter model names a damaged file', lambda driver: driver.send(),
+              'every pair, with the old model', 'model … cannot be used, tiny still runs: … is '
+              'not a readable .safetensors file: …', 'network', begin=ask_for_damaged_model),
     ],
 }
 
@@ -338,6 +357,28 @@ and said.
 | | exit code | what it says |
 |---|---|---|
 {endings}
+
+## Life cycle
+
+The node is a managed node (`ros2 lifecycle`). With `autostart`, the default, it configures and
+activates itself and ends with exit code 1 if it cannot. A transition that fails is undone, the
+state stays, and the reason is in the log and in `/diagnostics` (images).
+[test/test_life_cycle.py](../test/test_life_cycle.py) goes through all of it over DDS.
+
+- **unconfigured**: parameters, and `/diagnostics`, which says how to go on. `configure` loads the
+  network, runs it once, and makes the publishers and `~/enable`.
+- **inactive**: nothing is subscribed, the outputs are silent. `activate` subscribes and starts to
+  work, `cleanup` gives the memory of the network back.
+- **active**: everything. `deactivate` finishes the pair in work and unsubscribes.
+- **finalized**, after `shutdown` in any state: as unconfigured, for good. SIGINT or SIGTERM ends
+  the process in every state.
+
+`model`, `device`, `engine`, `precision`, `network_height` and `network_width` may change in every
+state. With a network in place the other one is loaded and run once on a thread while the old one
+goes on; then it takes over between two pairs. `ros2 param set` answers at once: it refuses a model
+that does not exist; what turns out later sets the parameter back, and the log and `/diagnostics`
+(network) say why. Both networks are in memory for that time. At the end of the process a network
+that still loads is given up after 2 s, and a pair in work after 10 s.
 
 ## For hours
 

@@ -2,7 +2,8 @@
 
 The first pixel of the left image, (1, 2, n), asks for failure n of the network; the frame_id
 "raise" in a camera_info lets the callback fail; a model called slow loads for minutes.
-Diagnostics come four times a second and call a pair stuck after 2 s.
+Diagnostics come four times a second and call a pair stuck after 2 s; a pair that hangs when the
+process ends is left after 1 s.
 """
 
 from dataclasses import replace
@@ -53,6 +54,6 @@ def update(self, side, info, update=StereoRig.update):
 
 
 if __name__ == '__main__':
-    node.DIAGNOSTICS_PERIOD_S, diagnostics.STUCK_S = 0.25, 2.0
+    node.DIAGNOSTICS_PERIOD_S, diagnostics.STUCK_S, node.STOP_S = 0.25, 2.0, 1.0
     StereoPredictor.load, StereoPredictor.predict, StereoRig.update = load, predict, update
     sys.exit(node.main())

@@ -294,3 +294,17 @@ def test_sigint_ends_a_node_whose_network_takes_minutes_to_load(models, tmp_path
         assert 'Traceback' not in rig.log.read_text()
     finally:
         rig.close()
+
+
+def test_the_first_start_in_int8_says_how_long_it_takes_and_can_be_interrupted(models, tmp_path,
+                                                                              monkeypatch):
+    pytest.importorskip('openvino')
+    pytest.importorskip('nncf')
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+    rig = start(models[0], tmp_path / 'stderr', '-p', 'engine:=openvino', '-p', 'precision:=int8')
+    try:
+        assert rig.spin_until(lambda: 'which takes 1 to 15 minutes' in rig.log.read_text(), 120)
+        rig.process.send_signal(signal.SIGINT)
+        assert rig.process.wait(20) == 0
+    finally:
+        rig.close()
