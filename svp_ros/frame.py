@@ -6,6 +6,7 @@ from typing import Any, Optional
 import cv2
 import numpy as np
 
+from svp_ros.boxes import Boxes
 from svp_ros.geometry import disparity_to_depth, StereoCamera
 
 
@@ -17,6 +18,9 @@ class Limits:
         min_depth: nearest depth, metres.
         max_depth: farthest depth, metres.
         confidence_threshold: pixels with a lower confidence are invalid.
+        score_threshold: boxes with a lower score are left out.
+        classes: of boxes, or all.
+        max_detections: boxes at most, those with the best scores.
 
     Raises:
         ValueError: If nothing could be published.
@@ -25,6 +29,9 @@ class Limits:
     min_depth: float = 0.3
     max_depth: float = 100.0
     confidence_threshold: float = 0.0
+    score_threshold: float = 0.3
+    classes: tuple[str, ...] = ('all',)
+    max_detections: int = 50
 
     def __post_init__(self):
         if not 0 < self.min_depth < self.max_depth:
@@ -33,6 +40,9 @@ class Limits:
         if not 0 <= self.confidence_threshold <= 1:
             raise ValueError('confidence_threshold must be between 0 and 1, got '
                              f'{self.confidence_threshold:g}')
+        if not 0 <= self.score_threshold <= 1:
+            raise ValueError(f'score_threshold must be between 0 and 1, got '
+                             f'{self.score_threshold:g}')
 
 
 @dataclass(frozen=True)
@@ -51,7 +61,7 @@ class Frame:
     camera: StereoCamera
     min_disparity: float
     max_disparity: float
-    boxes: Optional[object] = None
+    boxes: Optional[Boxes] = None
 
     def depth(self) -> np.ndarray:
         """Return (H, W) float32 metres, NaN where invalid."""
@@ -59,7 +69,7 @@ class Frame:
 
 
 def make_frame(header: Any, pair: Any, result: Any, settings: Any) -> Frame:
-    """Apply the depth limits and the confidence threshold to a prediction.
+    """Apply the limits of depth, confidence and score to a prediction.
 
     Args:
         header: that of the left image.
@@ -85,7 +95,18 @@ def make_frame(header: Any, pair: Any, result: Any, settings: Any) -> Frame:
         valid &= pair.inside
     disparity = np.where(valid, result.disparity, np.float32(np.nan))
     return Frame(header, pair.left, disparity, result.confidence, camera, float(low),
-                 float(max(low, high)), result.boxes)
+                 float(max(low, high)),
+                 None if result.boxes is None else choose_boxes(result.boxes, settings))
+
+
+def choose_boxes(boxes: Boxes, settings: Any) -> Boxes:
+    """Return the boxes within the depth limits that `settings` (as of `make_frame`) ask for."""
+    z = boxes.box3d[:, 2]
+    wanted = (boxes.score >= settings.score_threshold) & (z >= settings.min_depth) & (
+        z <= settings.max_depth)
+    if 'all' not in settings.classes:
+        wanted &= np.array([label in settings.classes for label in boxes.label], bool)
+    return boxes.select(np.flatnonzero(wanted)[:settings.max_detections])
 
 
 def same_channels(left: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -11,8 +11,9 @@ from std_msgs.msg import Header
 from stereo_msgs.msg import DisparityImage
 from visualization_msgs.msg import Marker
 
+from svp_ros.boxes import Boxes
+from svp_ros.frame import choose_boxes, same_channels
 from svp_ros.frame import make_frame as frame_of
-from svp_ros.frame import same_channels
 from svp_ros.geometry import project, StereoCamera
 from svp_ros.image_messages import decode_disparity, ENCODINGS
 from svp_ros.rig import RectifiedPair
@@ -289,6 +290,22 @@ def test_frame_drops_unsure_pixels_and_those_without_raw_pixel():
     frame = make_frame(np.full((H, W), 4.0, np.float32), confidence, inside,
                        confidence_threshold=0.5)
     np.testing.assert_array_equal(np.isfinite(frame.disparity), (confidence >= 0.5) & inside)
+
+
+def test_boxes_keep_the_limits_of_score_depth_class_and_number():
+    box3d = np.tile(np.float32([0, 0, 0, 4, 1.5, 1.7, 0]), (5, 1))
+    box3d[:, 2] = 10, 20, 30, 150, 40
+    boxes = Boxes(box3d, ['Car', 'Tram', 'Car', 'Car', 'Tram'],
+                  np.float32([0.9, 0.8, 0.7, 0.6, 0.2]))
+
+    def depths(**changes):
+        return choose_boxes(boxes, NodeSettings(**changes)).box3d[:, 2].tolist()
+
+    assert depths() == [10, 20, 30]
+    assert depths(score_threshold=0.0) == [10, 20, 30, 40]
+    assert depths(max_depth=200.0, min_depth=15.0) == [20, 30, 150]
+    assert depths(classes=['Tram'], score_threshold=0.1) == [20, 40]
+    assert depths(max_detections=1) == [10] and depths(max_detections=0) == []
 
 
 BOXES = SimpleNamespace(

@@ -110,6 +110,17 @@ def test_network_status_warns_above_the_limit():
     assert status.level == ERROR and 'in work for 12 s: cuda:0 hangs' in status.message
 
 
+@pytest.mark.parametrize('found, asked, text', [
+    (('Car', 'Tram'), ('Tram', 'Bus', 'all'), 'classes names Bus, but tiny finds Car, Tram; name'),
+    ((), ('Car',), 'classes names Car, but tiny finds no objects;')])
+def test_network_status_warns_of_classes_that_the_model_does_not_find(found, asked, text):
+    report = Statistics().report(PairSynchronizer())
+    status = network_status(report, CARD, 'cpu', 100.0, found=found, asked=asked)
+    assert status.level == WARN and status.message.startswith(text)
+    status = network_status(report, CARD, 'cpu', 100.0, found=found, asked=found or ('all',))
+    assert status.level == OK
+
+
 def test_network_status_warns_when_hardly_a_pixel_is_valid():
     statistics = Statistics()
     disparity = np.full((20, 20), np.nan)

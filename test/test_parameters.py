@@ -10,6 +10,7 @@ from svp_ros.ros.parameters import change, descriptor, NodeSettings
 def test_the_shipped_yaml_holds_every_parameter_with_its_default():
     text = find_resource('config/stereo.yaml').read_text()
     values = yaml.safe_load(text)['/**']['ros__parameters']
+    values['classes'] = tuple(values['classes'])
     assert values == {entry.name: entry.default for entry in fields(NodeSettings)}
     assert all(type(values[entry.name]) is entry.type for entry in fields(NodeSettings))
 

@@ -18,6 +18,7 @@ README = (ROOT / 'README.md').read_text()
 def test_every_parameter_is_listed_with_its_default():
     rows = dict(re.findall(r'^\| `(\w+)` \| `([^`]*)` \|', README, re.MULTILINE))
     expected = {entry.name: str(entry.default).lower() if isinstance(entry.default, bool)
+                else str(list(entry.default)) if isinstance(entry.default, tuple)
                 else str(entry.default) for entry in fields(NodeSettings)}
     assert {name: rows.get(name) for name in expected} == expected
 

@@ -1,6 +1,7 @@
 """Counters and latencies of the node, and the DiagnosticArray made from them once a second."""
 
 from collections import Counter, defaultdict, deque
+from collections.abc import Sequence
 import resource
 from threading import Lock
 from time import monotonic
@@ -159,7 +160,8 @@ def calibration_status(rig, findings=(), alignment=None) -> DiagnosticStatus:
 
 def network_status(report: dict, card: dict, device: str, limit_ms: float,
                    working_s: float = 0.0, loading: str = '',
-                   problem: str = '') -> DiagnosticStatus:
+                   problem: str = '', found: Sequence[str] = (),
+                   asked: Sequence[str] = ('all',)) -> DiagnosticStatus:
     """Report the model, its latencies against the limit, memory and the quality of the output.
 
     Args:
@@ -170,8 +172,11 @@ def network_status(report: dict, card: dict, device: str, limit_ms: float,
         working_s: for how long the pair in work has been so, seconds.
         loading: name of the model that will take over, if there is one.
         problem: why another model did not.
+        found: classes of objects that the model finds.
+        asked: those of the parameter `classes`.
     """
     total = report['latencies'].get('total')
+    unknown = [name for name in asked if name not in ('all', *found)]
     level = OK
     text = 'no frame yet' if total is None else f'{total[0]:.1f} ms per frame'
     if working_s > STUCK_S:
@@ -180,6 +185,10 @@ def network_status(report: dict, card: dict, device: str, limit_ms: float,
             'look for other programs on it, restart the node')
     elif problem:
         level, text = WARN, problem
+    elif unknown:
+        level, text = WARN, (
+            f'classes names {", ".join(unknown)}, but {card["name"]} finds '
+            f'{", ".join(found) or "no objects"}; name some of these, or all')
     elif report['quality'].get('valid pixels', 1.0) < FEW_PIXELS:
         level, text = WARN, (
             f'less than {FEW_PIXELS:.0%} of the pixels of the last frame are valid; check lenses '
@@ -189,7 +198,7 @@ def network_status(report: dict, card: dict, device: str, limit_ms: float,
         text = (f'95 % of the frames take up to {total[1]:.0f} ms, more than '
                 f'max_processing_time_ms ({limit_ms:.0f}); take a smaller model or size')
     values = {'model': card['name'], 'sha256': card['sha256'], 'loading': loading or 'none',
-              'device': device,
+              'device': device, 'classes': ', '.join(found) or 'none',
               'engine': f'{card["engine"]} {card["precision"]}',
               'memory (MB)': f'{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f}'}
     for stage, (median, high) in report['latencies'].items():

@@ -181,7 +181,8 @@ class StereoNode(ManagedNode):
         if predictor is not None:
             statuses.append(diagnostics.network_status(
                 report, predictor.card, predictor.device, self.settings.max_processing_time_ms,
-                self._worker.working_s if self._worker else 0.0, models.loading, models.problem))
+                self._worker.working_s if self._worker else 0.0, models.loading, models.problem,
+                predictor.classes, self.settings.classes))
         self._diagnostics.publish(diagnostics.diagnostic_array(
             statuses, self.get_fully_qualified_name()[1:],
             predictor.device if predictor else 'none', self.get_clock().now().to_msg()))

@@ -80,6 +80,12 @@ class NodeSettings:
                                   change=LIVE)
     confidence_threshold: float = _parameter(
         0.0, 'pixels with a lower confidence are invalid, 0 to 1', 0.0, 1.0, change=LIVE)
+    score_threshold: float = _parameter(
+        0.3, 'boxes with a lower score are left out, 0 to 1', 0.0, 1.0, change=LIVE)
+    classes: tuple = _parameter(
+        ('all',), 'classes of objects to report, as the model names them, or all', change=LIVE)
+    max_detections: int = _parameter(50, 'boxes per pair, those with the best scores', 0, 64,
+                                     change=LIVE)
     target_rate: float = _parameter(
         0.0, 'pairs to process per second, hertz; 0 takes as many as come and can be managed',
         0.0, 1000.0, change=LIVE)
@@ -88,6 +94,7 @@ class NodeSettings:
         change=LIVE)
 
     def __post_init__(self):
+        object.__setattr__(self, 'classes', tuple(self.classes))
         for entry in fields(self):
             value, rule = getattr(self, entry.name), entry.metadata
             if rule['choices'] and value not in rule['choices']:
