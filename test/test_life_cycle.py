@@ -162,20 +162,6 @@ def test_cleanup_gives_the_memory_back(rig):
     assert after - before < 0.2 * (configured - before)
 
 
-def test_shutdown_ends_the_work_and_sigint_the_process(models, tmp_path):
-    rig = start(models[0], tmp_path / 'stderr')
-    try:
-        rig.wait_until_ready()
-        assert change(rig, 'shutdown')
-        assert state(rig) == 'finalized'
-        assert rig.spin_until(lambda: subscribed(rig) == [0] * 4 and outputs(rig) == set())
-        rig.process.send_signal(signal.SIGINT)
-        assert rig.process.wait(20) == 0
-        assert 'Traceback' not in rig.log.read_text()
-    finally:
-        rig.close()
-
-
 def running(rig):
     return rig.diagnostic('network')[2]['model']
 
@@ -274,18 +260,15 @@ def running_now(rig):
     return rig.read_diagnostic('network')[2]['model'] if rig.diagnostics else ''
 
 
-@pytest.mark.parametrize('autostart', ['true', 'false'])
-def test_sigint_ends_a_node_whose_network_takes_minutes_to_load(models, tmp_path, autostart):
+def test_sigint_ends_a_node_that_a_client_configures(models, tmp_path):
     slow = tmp_path / 'slow.safetensors'  # a name for which faulty_node sleeps
     shutil.copy(models[0], slow)
-    rig = start(slow, tmp_path / 'stderr', '-p', f'autostart:={autostart}',
+    rig = start(slow, tmp_path / 'stderr', '-p', 'autostart:=false',
                 program=[HERE / 'faulty_node.py'])
     try:
-        assert rig.spin_until(lambda: 'change_state' in services(rig), 60)
-        if autostart == 'false':
-            client = rig.node.create_client(ChangeState, 'stereo_node/change_state')
-            assert client.wait_for_service(10)
-            client.call_async(request('configure'))
+        client = rig.node.create_client(ChangeState, 'stereo_node/change_state')
+        assert rig.spin_until(client.service_is_ready, 60)
+        client.call_async(request('configure'))
         assert rig.spin_until(lambda: 'sleeping' in rig.log.read_text(), 60)
         begun = time.monotonic()
         rig.process.send_signal(signal.SIGINT)
@@ -308,3 +291,14 @@ def test_the_first_start_in_int8_says_how_long_it_takes_and_can_be_interrupted(m
         assert rig.process.wait(20) == 0
     finally:
         rig.close()
+
+
+def test_shutdown_ends_the_work_and_sigint_the_process(active):
+    """The last test of this node."""
+    rig = active
+    assert change(rig, 'shutdown') and state(rig) == 'finalized'
+    assert rig.spin_until(lambda: subscribed(rig) == [0] * 4 and outputs(rig) == set())
+    assert rig.diagnostic('images')[1] == 'finalized'
+    rig.process.send_signal(signal.SIGINT)
+    assert rig.process.wait(20) == 0
+    assert 'Traceback' not in rig.log.read_text()

@@ -30,13 +30,8 @@ class ModelLoad:
         self.settings = settings
         self.predictor: Optional[StereoPredictor] = None
         self.error: Optional[Exception] = None
-        self._thread = Thread(target=self._run, name='model_load', daemon=True)
-        self._thread.start()
-
-    def wait(self, timeout_s: float) -> bool:
-        """Wait for the end of the thread; return whether it has come."""
-        self._thread.join(timeout_s)
-        return not self._thread.is_alive()
+        self.thread = Thread(target=self._run, name='model_load', daemon=True)
+        self.thread.start()
 
     def _run(self) -> None:
         settings = self.settings
@@ -70,7 +65,7 @@ class ModelSwitch:
         self._switched = switched
         self._running: Optional[NodeSettings] = None
         self._load: Optional[ModelLoad] = None
-        self._threads: list[ModelLoad] = []  # all that have not ended, wanted or not
+        self._threads: list[Thread] = []  # that load, whether it is still wanted or not
         self._timer = None
 
     @property
@@ -86,7 +81,8 @@ class ModelSwitch:
             Exception: What StereoPredictor raises.
         """
         load = self._start(settings)
-        while not load.wait(POLL_S):
+        while load.thread.is_alive():
+            load.thread.join(POLL_S)
             if given_up.is_set():
                 raise InterruptedError(f'stopped while {settings.model} was loading')
         self._load = None
@@ -119,12 +115,15 @@ class ModelSwitch:
             ctypes.CDLL(None).malloc_trim(0)  # glibc keeps what is freed
 
     def wait(self, timeout_s: float) -> bool:
-        """Wait for the loads that go on; return False as soon as one takes longer."""
-        return all(load.wait(timeout_s) for load in self._threads)
+        """Wait for the threads that load; return False if one goes on."""
+        for thread in self._threads:
+            thread.join(timeout_s)
+        return not any(thread.is_alive() for thread in self._threads)
 
     def _start(self, settings: NodeSettings) -> ModelLoad:
         self._load = ModelLoad(settings)
-        self._threads = [load for load in self._threads if not load.wait(0)] + [self._load]
+        self._threads = [thread for thread in self._threads if thread.is_alive()]
+        self._threads.append(self._load.thread)
         return self._load
 
     def _begin(self, settings: NodeSettings) -> None:
@@ -136,7 +135,7 @@ class ModelSwitch:
 
     def _poll(self) -> None:
         load = self._load
-        if load is None or not load.wait(0):
+        if load is None or load.thread.is_alive():
             return
         self._stop_polling()
         self._load = None
