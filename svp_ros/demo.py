@@ -24,7 +24,6 @@ from svp_ros.eval.bag_live import play_through_node
 from svp_ros.eval.bag_sections import describe_run, score_section, summarise, write_results
 from svp_ros.eval.report import Section
 from svp_ros.geometry import StereoCamera
-from svp_ros.model.build import read_checkpoint
 from svp_ros.predictor import choose_device, find_model, LEAST_SCORE
 from svp_ros.processes import ProcessError, ros_environment
 
@@ -68,9 +67,8 @@ def main(argv: Optional[list[str]] = None) -> int:
             bag, recording = out / 'bags' / section.name, out / 'recording' / section.name
             play_through_node(bag, INPUTS, recording, parameters, out / 'logs' / section.name,
                               environment)
-            classes = read_checkpoint(model)[1].class_names
             score_section(section, bag, recording, out / 'pictures',
-                          1 if section.name == 'motorcycle' else 3, classes)
+                          1 if section.name == 'motorcycle' else 3)
     except (ProcessError, ValueError) as error:
         print(f'svp demo: {error}\nall logs are in {out / "logs"}', file=sys.stderr)
         return 1
@@ -78,8 +76,6 @@ def main(argv: Optional[list[str]] = None) -> int:
     write_results(out, 'svp_ros demo', sections, run)
     for section in sections:
         print(summarise(section.name, section.scores))
-        if section.remark:
-            print(f'{section.name}: {section.remark}')
     print(f'model {model.stem} on {device}, {time.monotonic() - start_s:.0f} s; '
           f'report: {out / "report.html"}')
     return 0

@@ -62,6 +62,16 @@ def float_message(value):
     return TYPESTORE.types['std_msgs/msg/Float32'](data=value)
 
 
+def diagnostics(name, **values):
+    types = TYPESTORE.types
+    items = [types['diagnostic_msgs/msg/KeyValue'](key=key, value=value)
+             for key, value in values.items()]
+    status = types['diagnostic_msgs/msg/DiagnosticStatus'](
+        level=0, name=f'stereo_node: {name}', message='fine', hardware_id='', values=items)
+    return types['diagnostic_msgs/msg/DiagnosticArray'](
+        header=bag_messages.make_header(0, ''), status=[status])
+
+
 def test_a_known_error_gives_exactly_that_score(tmp_path, played):
     # 2 px too much in the upper half, right in the lower half: EPE 1, half the pixels bad-1.
     guess = np.where(np.isnan(TRUTH), 3.0, TRUTH).astype(np.float32)
@@ -114,7 +124,6 @@ def test_a_published_map_of_another_size_is_scored_at_the_size_of_the_truth(tmp_
 
 
 def test_latency_percentiles_diagnostics_and_round_trip(tmp_path, played):
-    types = TYPESTORE.types
     guess = np.nan_to_num(TRUTH, nan=1.0)
     with BagWriter(tmp_path / 'out') as bag:
         for index in range(101):
@@ -126,12 +135,8 @@ def test_latency_percentiles_diagnostics_and_round_trip(tmp_path, played):
                       bag_messages.make_camera_infos(CAMERA, header)[0])
             bag.write('/disparity', 1000 + (index + 1) * 30_000_000,
                       disparity_message(guess, stamp))
-        values = [types['diagnostic_msgs/msg/KeyValue'](key='processed in total', value='2'),
-                  types['diagnostic_msgs/msg/KeyValue'](key='model', value='tiny')]
-        status = types['diagnostic_msgs/msg/DiagnosticStatus'](
-            level=0, name='stereo_node: images', message='fine', hardware_id='', values=values)
-        bag.write('/diagnostics', 5000, types['diagnostic_msgs/msg/DiagnosticArray'](
-            header=bag_messages.make_header(0, ''), status=[status]))
+        bag.write('/diagnostics', 5000, diagnostics(
+            'images', **{'processed in total': '2', 'model': 'tiny'}))
     scores = score_recording(played, tmp_path / 'out')
     assert scores['latency_ms']['inference'] == {
         'p50': 50, 'p95': 95, 'p99': 99, 'max': 100, 'count': 101}
@@ -208,7 +213,7 @@ def test_sections_become_metrics_pictures_and_a_page_that_stands_alone(tmp_path,
     assert picture.shape[1] == 3 * (480 + 8) and picture.std() > 20
 
 
-def write_published(path, played, change=lambda boxes: boxes):
+def write_published(path, played, change, classes=''):
     """What a node publishes that knows the disparity, and boxes that `change` makes."""
     with BagReader(played) as bag, BagWriter(path) as recording:
         for _, time, message in bag.messages(['/ground_truth/disparity']):
@@ -216,6 +221,8 @@ def write_published(path, played, change=lambda boxes: boxes):
         for index, stamp in enumerate(finder.STAMPS):
             recording.write('/markers', stamp, bag_messages.make_published_markers(
                 change(finder.street_boxes(index)), bag_messages.make_header(stamp, 'left')))
+        if classes:
+            recording.write('/diagnostics', stamp, diagnostics('network', classes=classes))
     return path
 
 
@@ -227,7 +234,7 @@ def test_boxes_of_a_recording_are_scored_summarised_and_shown(tmp_path):
     played = finder.write_street(tmp_path / 'street')
     recording = write_published(tmp_path / 'recording', played, raise_first)
     section = Section('street', 'A street.')
-    score_section(section, played, recording, tmp_path / 'pictures', 2, ('Car', 'Pedestrian'))
+    score_section(section, played, recording, tmp_path / 'pictures', 2)
     scores = section.scores['boxes']
     cars = scores['average_precision']['Car']
     assert (cars['3d@0.7']['moderate']['ap'], cars['bev@0.5']['moderate']['ap']) == (0, 100)
@@ -250,15 +257,25 @@ def test_boxes_of_a_recording_are_scored_summarised_and_shown(tmp_path):
     assert 'Boxes of frame 2' in page
 
 
-def test_boxes_are_left_out_without_a_class_or_without_truth(tmp_path, played):
+def test_the_node_without_a_detection_head_is_told_from_one_that_finds_nothing(tmp_path):
     street = finder.write_street(tmp_path / 'street')
-    recording = write_published(tmp_path / 'recording', street)
-    assert 'boxes' not in score_recording(street, recording)
+    for classes in ('none', 'Car, Pedestrian'):
+        recording = write_published(tmp_path / classes, street, lambda boxes: boxes.select([]),
+                                    classes=classes)
+        section = Section('street', 'A street.')
+        score_section(section, street, recording, tmp_path / 'pictures', 1)
+        write_results(tmp_path, 'Scores', [section], describe_run('svp demo', section.scores))
+        page, line = (tmp_path / 'report.html').read_text(), summarise('street', section.scores)
+        if classes == 'none':
+            assert section.scores['boxes'] is None and len(section.pictures) == 1
+            assert line.endswith('\nstreet: the model has no detection head: no boxes are scored')
+            assert 'no detection head' in page
+        else:
+            assert section.scores['boxes']['objects']['Car']['found'] == 0
+            assert 'Car AP 0.0 (3D, IoU 0.7)' in line and 'no detection head' not in page
+
+
+def test_boxes_are_left_out_without_truth(tmp_path, played):
     guess = write_recording(tmp_path / 'out', [np.nan_to_num(TRUTH, nan=1.0)])
-    assert 'boxes' not in score_recording(played, guess, classes=['Car'])
-    section = Section('street', 'A street.')
-    score_section(section, street, recording, tmp_path / 'pictures', 1)
-    assert section.remark == 'the model has no detection head: no boxes are scored'
-    write_results(tmp_path, 'Scores', [section], describe_run('svp demo', section.scores))
-    assert section.remark in (tmp_path / 'report.html').read_text()
-    assert len(section.pictures) == 1 and '\n' not in summarise('street', section.scores)
+    scores = score_recording(played, guess)
+    assert 'boxes' not in scores and '\n' not in summarise('street', scores)

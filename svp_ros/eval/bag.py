@@ -39,12 +39,10 @@ from svp_ros.eval.bag_results import ResultsWriter
 from svp_ros.eval.bag_run import describe_images, evaluate_pairs
 from svp_ros.eval.bag_sections import describe_machine
 from svp_ros.eval.bag_sources import NetworkSource, RecordingSource, Source
-from svp_ros.eval.box_report import plot_box_precision
-from svp_ros.eval.box_score import SCORE_THRESHOLD
+from svp_ros.eval.box_report import NO_HEAD, plot_box_precision
 from svp_ros.eval.disparity_report import format_text
 from svp_ros.eval.node_reports import node_total, read_diagnostics, read_latencies
 from svp_ros.frame import Limits
-from svp_ros.model.build import read_checkpoint
 from svp_ros.predictor import (
     choose_device,
     find_model,
@@ -95,8 +93,9 @@ def main(argv: Optional[list[str]] = None) -> int:
                                  tolerance, arguments.truth_transform)
             without_boxes = []
             if boxes_topic not in (None, NO_TRUTH):
-                without_boxes = [_explain_no_boxes(name, arguments.recording)
-                                 for name, source in sources.items() if not source.classes]
+                reason = 'no boxes were recorded' if arguments.recording else NO_HEAD
+                without_boxes = [f'{name}: {reason}' for name, source in sources.items()
+                                 if not source.classes]
                 if len(without_boxes) < len(sources):
                     true_boxes = BagBoxes(stack.enter_context(BagReader(arguments.bag)),
                                           boxes_topic, tolerance or 0, arguments.truth_transform)
@@ -124,12 +123,6 @@ def main(argv: Optional[list[str]] = None) -> int:
     return 0
 
 
-def _explain_no_boxes(model: str, recording: Optional[Path]) -> str:
-    if recording:
-        return f'{recording} has no boxes: those of {model} are not scored'
-    return f'model {model} has no detection head: no boxes are scored'
-
-
 def _name_models(models: list[str], recording: Optional[Path]) -> list[str]:
     """Names of the models; of a recorded node that in its diagnostics, if they were recorded."""
     if recording:
@@ -148,7 +141,8 @@ def _name_models(models: list[str], recording: Optional[Path]) -> list[str]:
 def _open_sources(arguments: argparse.Namespace, models: dict[str, str], topics: StereoTopics,
                   images: dict) -> Iterator[tuple[dict[str, Source], dict[str, dict]]]:
     """Yield the source of each model, and what is known besides: its card, the node's counts."""
-    limits = Limits(arguments.min_depth, arguments.max_depth, arguments.confidence_threshold)
+    limits = Limits(arguments.min_depth, arguments.max_depth, arguments.confidence_threshold,
+                    LEAST_SCORE)
     sources: dict[str, Source] = {}
     known: dict[str, dict] = {}
     with ExitStack() as stack:
@@ -167,10 +161,7 @@ def _open_sources(arguments: argparse.Namespace, models: dict[str, str], topics:
                     folder, environment, images['duration_s'], arguments.rate)
         for name, model in models.items():
             if name in recordings:
-                classes = None
-                if not arguments.recording:
-                    classes = read_checkpoint(find_model(model))[1].class_names
-                source = RecordingSource(recordings[name], arguments.disparity_topic, classes)
+                source = RecordingSource(recordings[name], arguments.disparity_topic)
                 sources[name] = stack.enter_context(source)
                 node = read_diagnostics(source.bag)
                 known[name] = {
@@ -256,7 +247,8 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument('--truth-boxes', metavar='TOPIC',
                         help='true 3D boxes: MarkerArray (cubes) or Detection3DArray; default: '
                         'what is called ground truth; none ignores it')
-    parser.add_argument('--score-threshold', type=float, default=SCORE_THRESHOLD, metavar='S',
+    parser.add_argument('--score-threshold', type=float, default=Limits.score_threshold,
+                        metavar='S',
                         help='least score of the boxes that are shown and whose centres are '
                         'compared; average precision takes every score')
     parser.add_argument('--truth-tolerance', type=float, metavar='SECONDS',

@@ -1,6 +1,5 @@
 """Score recordings of the node, each a section of one page, as the demo does."""
 
-from collections.abc import Sequence
 from importlib import metadata
 import json
 import os
@@ -10,7 +9,6 @@ import platform
 import torch
 
 import svp_ros
-from svp_ros.data.bag_topics import find_boxes_topic
 from svp_ros.data.rosbag2 import BagReader
 from svp_ros.eval.box_report import summarise_boxes
 from svp_ros.eval.recording import score_recording
@@ -22,10 +20,8 @@ PACKAGES = ('numpy', 'opencv-python-headless', 'opencv-python', 'rosbags', 'torc
 
 
 def score_section(section: Section, played: Path, recording: Path, pictures: Path,
-                  count: int = 3, classes: Sequence[str] = (), **topics: str) -> None:
+                  count: int = 3, **topics: str) -> None:
     """Score one recording and draw some of its frames; fills `section`.
-
-    If there are true boxes but no classes, its remark says that boxes are not scored.
 
     Args:
         section: has a name and a description.
@@ -33,19 +29,13 @@ def score_section(section: Section, played: Path, recording: Path, pictures: Pat
         recording: what the node published.
         pictures: folder for the pictures.
         count: number of frames to show.
-        classes: of the boxes that the node finds; none without a detection head.
         topics: `truth_topic` and `disparity_topic` of `score_recording`, which says what raises.
     """
     with BagReader(recording) as bag:
         expected = max((bag.counts[topic] for topic in bag.topics_of(
             'stereo_msgs/msg/DisparityImage')), default=0)
-    if not classes:
-        with BagReader(played) as bag:
-            if find_boxes_topic(bag):
-                section.remark = 'the model has no detection head: no boxes are scored'
     taker = PictureTaker(section, pictures, expected, count)
-    section.scores = score_recording(played, recording, on_frame=taker, classes=classes,
-                                     **topics)
+    section.scores = score_recording(played, recording, on_frame=taker, **topics)
 
 
 def describe_run(command: str, scores: dict, device: str = 'cpu') -> dict:
@@ -71,7 +61,7 @@ def describe_machine(command: str, device: str) -> dict:
 
 
 def summarise(name: str, scores: dict) -> str:
-    """Return the scores as one line, and a second one for boxes."""
+    """Return the scores as one line, and those of boxes as a second one if there are true ones."""
     disparity, depth, frames = scores['disparity'], scores['depth'], scores['frames']
     line = (f'{name}: EPE {disparity["epe"]:.2f} px, bad-3 {disparity["bad_3"]:.1f} %, '
             f'depth error {100 * depth["mean_abs_rel"]:.1f} %, '

@@ -20,6 +20,7 @@ from svp_ros.data.bags import StereoPair
 from svp_ros.data.rosbag2 import BagReader
 from svp_ros.eval.disparity import compare_eyes
 from svp_ros.eval.metrics import DisparityScore
+from svp_ros.eval.node_reports import read_classes
 from svp_ros.eval.recording import group_by_stamp, only_topic
 from svp_ros.frame import Limits, make_frame, same_channels
 from svp_ros.image_messages import decode_disparity, decode_image
@@ -100,21 +101,19 @@ class RecordingSource:
         path: of the recording.
         topic: of the DisparityImages; None takes the only one. The confidence and the boxes
             (detections_3d, else markers) lie beside it.
-        classes: of the boxes that the node finds; None takes those that the recording names.
 
     Raises:
         FileNotFoundError, ValueError: If the recording or the topic cannot be read.
     """
 
-    def __init__(self, path: Union[str, Path], topic: Optional[str] = None,
-                 classes: Optional[Sequence[str]] = None):
+    def __init__(self, path: Union[str, Path], topic: Optional[str] = None):
         self.bag = BagReader(path)
         self.topic = self.bag.resolve(topic) if topic else only_topic(self.bag, DISPARITY_IMAGE)
         namespace = self.topic.rpartition('/')[0]
         self._confidence = f'{namespace}/confidence'
         self._boxes = next((name for name in (f'{namespace}/detections_3d', f'{namespace}/markers')
                             if name in self.bag.types), None)
-        self.classes = self._read_classes() if classes is None else classes
+        self.classes = read_classes(self.bag, self._boxes) if self._boxes else ()
         topics = [name for name in (self.topic, self._confidence, self._boxes)
                   if name in self.bag.types]
         self._groups = group_by_stamp(self.bag, topics)
@@ -147,12 +146,6 @@ class RecordingSource:
         return Estimate(
             _resize(disparity, pair) * np.float32(scale) + np.float32(camera.doffs), confidence,
             message.min_disparity * scale, message.max_disparity * scale, boxes=boxes)
-
-    def _read_classes(self) -> tuple[str, ...]:
-        if self._boxes is None:
-            return ()
-        return tuple(sorted({label for raw in self.bag.raw([self._boxes])
-                             for label in decode_solids(self.bag, raw).label}))
 
 
 def _resize(values: np.ndarray, pair: StereoPair) -> np.ndarray:

@@ -20,6 +20,7 @@ BOX_COLOURS = (
     'with their scores; other classes have other colours. The side that leads is tinted. Thick '
     'lines: objects that were missed, and false alarms.')
 
+NO_HEAD = 'the model has no detection head: no boxes are scored'
 BOX_NOTE = (
     'Average precision: KITTI, 40 recall positions, over all boxes that were published. By '
     f'distance: found are objects with a box of their class within {FOUND_WITHIN:g} m of their '
@@ -61,8 +62,10 @@ def box_tables(scores: Mapping[str, dict]) -> list[Table]:
          'centre, false alarms', ['', *models], object_rows)) if part[2]]
 
 
-def summarise_boxes(scores: dict) -> str:
+def summarise_boxes(scores: Optional[dict]) -> str:
     """Return `BoxScore.result` as one line: AP of every class with objects, moderate ones."""
+    if scores is None:
+        return NO_HEAD
     parts = []
     for label, metrics in scores['average_precision'].items():
         strict, loose = (f'{limit:g}' for limit in overlap_limits(label))

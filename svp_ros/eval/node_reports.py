@@ -1,4 +1,4 @@
-"""What a node says about itself in a recording: latencies and diagnostics."""
+"""What a node says about itself in a recording: latencies, diagnostics, classes of boxes."""
 
 from collections.abc import Sequence
 import re
@@ -6,6 +6,7 @@ from typing import Optional
 
 import numpy as np
 
+from svp_ros.data.bag_boxes import decode_solids
 from svp_ros.data.rosbag2 import BagReader
 
 STAGES = ('preprocess', 'inference', 'postprocess', 'total', 'age', 'round_trip')
@@ -57,3 +58,15 @@ def node_total(node: dict[str, dict[str, str]], what: str) -> Optional[int]:
         if f'{what} in total' in values:
             return int(values[f'{what} in total'])
     return None
+
+
+def read_classes(bag: BagReader, boxes_topic: str) -> tuple[str, ...]:
+    """Return the classes of boxes that the node finds, none without a detection head.
+
+    They are in its diagnostics; if these were not recorded, the classes are those of the boxes.
+    """
+    for values in read_diagnostics(bag).values():
+        if 'classes' in values:
+            return () if values['classes'] == 'none' else tuple(values['classes'].split(', '))
+    return tuple(sorted({label for raw in bag.raw([boxes_topic])
+                         for label in decode_solids(bag, raw).label}))

@@ -1,7 +1,6 @@
 """Boxes that a node published beside those of the recording that was played to it."""
 
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Optional, Union
@@ -21,26 +20,25 @@ class RecordedBoxes:
 
     Args:
         played: the recording with rectified images and the truth.
-        classes: that the node finds; without one, or without true boxes in the recording, there
-            is nothing to compare.
+        classes: that the node finds, none without a detection head; None if its boxes were not
+            recorded.
     """
 
-    def __init__(self, played: Union[str, Path], classes: Sequence[str]):
-        self._score = BoxScore(classes)
+    def __init__(self, played: Union[str, Path], classes: Optional[Sequence[str]]):
+        self._classes = classes
+        self._score = BoxScore(classes or ())
         self._truth: Optional[BagBoxes] = None
-        self._stack = ExitStack()
-        if classes:
-            bag = self._stack.enter_context(BagReader(played))
-            topic = find_boxes_topic(bag)
-            if topic:
-                self._truth = BagBoxes(bag, topic)
-                self._pair = next(read_stereo_pairs(played))
+        self._bag = BagReader(played)
+        topic = find_boxes_topic(self._bag)
+        if topic:
+            self._truth = BagBoxes(self._bag, topic)
+            self._pair = next(read_stereo_pairs(played))
 
     def __enter__(self) -> 'RecordedBoxes':
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._stack.close()
+    def __exit__(self, *exception: object) -> None:
+        self._bag.__exit__(*exception)
 
     def compare(self, stamp: int, found: Optional[Boxes], disparity: np.ndarray) -> dict[str, Any]:
         """Compare the boxes of one frame; frames come in order of time.
@@ -53,7 +51,7 @@ class RecordedBoxes:
         Returns:
             `true_boxes`, `matches` and `camera`; nothing without both kinds of boxes.
         """
-        if self._truth is None or found is None:
+        if self._truth is None or found is None or not self._classes:
             return {}
         camera = self._pair.camera
         truth = self._truth.at(replace(self._pair, stamp=stamp), disparity + camera.doffs)
@@ -63,5 +61,7 @@ class RecordedBoxes:
                 'camera': camera}
 
     def result(self) -> dict:
-        """Return {'boxes': result of BoxScore}, or nothing if nothing was compared."""
+        """Return {'boxes': result of BoxScore, None without classes}; {} if there is nothing."""
+        if self._truth is not None and self._classes == ():
+            return {'boxes': None}
         return {'boxes': self._score.result()} if self._score.pairs else {}

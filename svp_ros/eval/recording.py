@@ -6,6 +6,7 @@ are. The network's own guess at invalid pixels is not in the message and cannot 
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Optional, Union
@@ -20,7 +21,12 @@ from svp_ros.data.bag_topics import find_stereo_topics
 from svp_ros.data.rosbag2 import BagReader, RawMessage
 from svp_ros.eval.box_score import BoxMatches
 from svp_ros.eval.metrics import DEPTH_BANDS, DisparityScore
-from svp_ros.eval.node_reports import node_total, read_diagnostics, read_latencies
+from svp_ros.eval.node_reports import (
+    node_total,
+    read_classes,
+    read_diagnostics,
+    read_latencies,
+)
 from svp_ros.eval.recorded_boxes import RecordedBoxes
 from svp_ros.geometry import StereoCamera
 from svp_ros.image_messages import decode_disparity, decode_image
@@ -93,8 +99,7 @@ class DepthScore:
 
 def score_recording(played: Union[str, Path], recording: Union[str, Path],
                     truth_topic: str = TRUTH_TOPIC, disparity_topic: Optional[str] = None,
-                    on_frame: Optional[Callable[[ScoredFrame], None]] = None,
-                    classes: Sequence[str] = ()) -> dict:
+                    on_frame: Optional[Callable[[ScoredFrame], None]] = None) -> dict:
     """Score a recording of a node's output.
 
     Depth, confidence and boxes (markers) are read from the topics beside the disparity. Without a
@@ -106,28 +111,29 @@ def score_recording(played: Union[str, Path], recording: Union[str, Path],
         truth_topic: of the ground truth in `played`.
         disparity_topic: of the node in `recording`; None takes the only DisparityImage topic.
         on_frame: called with each frame that was published and has ground truth.
-        classes: of the boxes that the node finds; none leaves boxes out.
 
     Returns:
         `frames` (played, received, scored; by the node's own count published, replaced by a newer
         pair before their turn, dropped), `stamps` (equal, unknown, repeated), `disparity` (epe,
-        bad_n, d1, pixels, density, coverage), `depth`, `boxes` (see BoxScore; only with true
-        boxes), `latency_ms` by stage (p50, p95, p99, max, count), `received` by topic, `node`
-        (last diagnostics).
+        bad_n, d1, pixels, density, coverage), `depth`, `boxes` (only with true boxes; see
+        BoxScore; None if the node's network has no detection head), `latency_ms` by stage (p50,
+        p95, p99, max, count), `received` by topic, `node` (last diagnostics).
 
     Raises:
         FileNotFoundError, ValueError: If a recording or topic is missing or unreadable, or if
             there is nothing to score: "no data" never becomes a number.
     """
-    with BagReader(played) as truth_bag, BagReader(recording) as bag, \
-            RecordedBoxes(played, classes) as boxes:
+    with BagReader(played) as truth_bag, BagReader(recording) as bag, ExitStack() as stack:
         left_topic = find_stereo_topics(truth_bag).left
         truth_topic = truth_bag.resolve(truth_topic)
         disparity_topic = (bag.resolve(disparity_topic) if disparity_topic
                            else only_topic(bag, bag_messages.DISPARITY_IMAGE))
+        boxes_topic = disparity_topic.rpartition('/')[0] + '/markers'
+        classes = read_classes(bag, boxes_topic) if boxes_topic in bag.types else None
+        boxes = stack.enter_context(RecordedBoxes(played, classes))
         score, depth_score = DisparityScore(), DepthScore()
         density, coverage, scored = [], [], 0
-        for frame in _join(truth_bag, left_topic, truth_topic, bag, disparity_topic):
+        for frame in _join(truth_bag, left_topic, truth_topic, bag, disparity_topic, boxes_topic):
             scored += 1
             known, valid = np.isfinite(frame.truth), np.isfinite(frame.disparity)
             density.append(valid.mean())
@@ -168,11 +174,10 @@ def score_recording(played: Union[str, Path], recording: Union[str, Path],
 
 
 def _join(truth_bag: BagReader, left_topic: str, truth_topic: str, bag: BagReader,
-          disparity_topic: str) -> Iterator[ScoredFrame]:
+          disparity_topic: str, boxes_topic: str) -> Iterator[ScoredFrame]:
     """Yield the frames whose disparity and ground truth have the same stamp, in order of time."""
     namespace = disparity_topic.rpartition('/')[0]
     depth_topic, confidence_topic = f'{namespace}/depth', f'{namespace}/confidence'
-    boxes_topic = f'{namespace}/markers'
     outputs = [topic for topic in (disparity_topic, depth_topic, confidence_topic, boxes_topic)
                if topic in bag.types]
     published = group_by_stamp(bag, outputs)

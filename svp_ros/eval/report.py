@@ -15,6 +15,7 @@ from svp_ros.eval.box_report import (
     box_tables,
     describe_matches,
     draw_matches,
+    NO_HEAD,
 )
 from svp_ros.eval.box_score import SCORE_THRESHOLD
 from svp_ros.eval.metrics import bad, epe
@@ -44,14 +45,12 @@ class Section:
         description: what was played, one sentence.
         scores: from `score_recording`.
         pictures: (path, caption) of each picture.
-        remark: what the scores do not say, such as why there are no boxes.
     """
 
     name: str
     description: str
     scores: dict = field(default_factory=dict)
     pictures: list[tuple[Path, str]] = field(default_factory=list)
-    remark: str = ''
 
 
 class PictureTaker:
@@ -183,8 +182,8 @@ def _section(section: Section) -> str:
         heading(section.name.capitalize()), paragraph(section.description), side_by_side(tables),
         note('Errors are those of valid published pixels with ground truth; the message does not '
              'hold what the network guesses elsewhere.'),
-        *([note(section.remark)] if section.remark else []),
         *([note(BOX_NOTE), note(BOX_COLOURS)] if boxes else []),
+        *([note(f'3D boxes: {NO_HEAD}.')] if 'boxes' in scores and not boxes else []),
         *(figure(picture, caption) for picture, caption in section.pictures)])
 
 
