@@ -51,14 +51,15 @@ class Frame:
 
     `image` is the left image (uint8), `disparity` (H, W) float32 is x_left - x_right with NaN
     wherever a threshold or the network says invalid, `confidence` (H, W) float32 lies in 0..1.
-    The limits are those of DisparityImage (adjusted by cx_left - cx_right).
+    The limits are those of DisparityImage (adjusted by cx_left - cx_right). Without a camera there
+    are no limits of depth, no boxes and no `depth`.
     """
 
     header: object
     image: np.ndarray
     disparity: np.ndarray
     confidence: np.ndarray
-    camera: StereoCamera
+    camera: Optional[StereoCamera]
     min_disparity: float
     max_disparity: float
     boxes: Optional[Boxes] = None
@@ -84,12 +85,8 @@ def make_frame(header: Any, pair: Any, result: Any, settings: Any) -> Frame:
         raise ValueError('the network returned NaN or infinity; take a higher precision or '
                          'another model')
     camera = pair.camera
-    power = camera.fx * camera.baseline
-    low = np.float32(power / settings.max_depth)
-    high = np.float32(min(power / settings.min_depth, camera.width - 1 - camera.doffs))
-    d = result.disparity - np.float32(camera.doffs)
-    if camera.doffs < -1:  # what lies farther than x_left = x_right collects at 0
-        low = max(low, np.float32(1 - camera.doffs))
+    low, high = (0.0, pair.left.shape[1] - 1.0) if camera is None else _limits(camera, settings)
+    d = result.disparity - np.float32(camera.doffs if camera else 0)
     valid = (d >= low) & (d <= high) & (result.confidence >= settings.confidence_threshold)
     if pair.inside is not None:
         valid &= pair.inside
@@ -97,6 +94,15 @@ def make_frame(header: Any, pair: Any, result: Any, settings: Any) -> Frame:
     return Frame(header, pair.left, disparity, result.confidence, camera, float(low),
                  float(max(low, high)),
                  None if result.boxes is None else choose_boxes(result.boxes, settings))
+
+
+def _limits(camera: StereoCamera, settings: Any) -> tuple[np.float32, np.float32]:
+    """Return the smallest and largest disparity within the depth limits, without doffs."""
+    power = camera.fx * camera.baseline
+    low = np.float32(power / settings.max_depth)
+    if camera.doffs < -1:  # what lies farther than x_left = x_right collects at 0
+        low = max(low, np.float32(1 - camera.doffs))
+    return low, np.float32(min(power / settings.min_depth, camera.width - 1 - camera.doffs))
 
 
 def choose_boxes(boxes: Boxes, settings: Any) -> Boxes:

@@ -1,6 +1,8 @@
 """A stereo rig as messages describe it: CameraInfo of both eyes makes rectified image pairs."""
 
 from dataclasses import dataclass
+import math
+from time import monotonic
 from typing import Optional
 
 import cv2
@@ -13,11 +15,11 @@ from svp_ros.rectification import Rectifier, wants_rectification
 
 @dataclass(frozen=True)
 class RectifiedPair:
-    """Two rectified images, their camera, and the left pixels that a raw pixel covers."""
+    """Two rectified images, their camera if known, and the left pixels that a raw one covers."""
 
     left: np.ndarray
     right: np.ndarray
-    camera: StereoCamera
+    camera: Optional[StereoCamera]
     inside: Optional[np.ndarray] = None
 
 
@@ -29,16 +31,21 @@ class StereoRig:
         rectify: 'auto', 'on' or 'off'.
         baseline_override: metres, 0 to take the baseline of CameraInfo.
         size: (width, height) of all outputs, which may change; None keeps that of the images.
+        patience_s: after so many seconds of pairs without CameraInfo they are taken for rectified
+            pairs of an unknown camera, unless `rectify` is on.
     """
 
     def __init__(self, topics: dict[str, str], rectify: str = 'auto',
-                 baseline_override: float = 0.0, size: Optional[tuple[int, int]] = None):
+                 baseline_override: float = 0.0, size: Optional[tuple[int, int]] = None,
+                 patience_s: float = math.inf):
         self.findings: tuple[Finding, ...] = ()
         self.camera: Optional[StereoCamera] = None
         self._topics = topics
         self._rectify = rectify
         self._baseline_override = baseline_override
         self.size = size
+        self._patience_s = patience_s
+        self._waiting_since: Optional[float] = None
         self._infos = {}
         self._made_for = None
         self._rectifiers = None
@@ -73,7 +80,7 @@ class StereoRig:
             left, right = self._rectifiers[0](left), self._rectifiers[1](right)
             inside = self._rectifiers[0].inside
         size = self.size
-        if size is None or size == (self.camera.width, self.camera.height):
+        if size is None or size == left.shape[1::-1]:
             return RectifiedPair(left, right, self.camera, inside)
         width, height = size
         left, right = (cv2.resize(image, size, interpolation=cv2.INTER_AREA)
@@ -81,15 +88,15 @@ class StereoRig:
         if inside is not None:
             inside = cv2.resize(np.uint8(255) * inside, size,
                                 interpolation=cv2.INTER_AREA) == 255
-        camera = self.camera.scaled(width / self.camera.width, height / self.camera.height)
+        camera = self.camera and self.camera.scaled(width / self.camera.width,
+                                                    height / self.camera.height)
         return RectifiedPair(left, right, camera, inside)
 
     def _calibrate(self, width: int, height: int) -> None:
         missing = [self._topics[f'{side}/camera_info'] for side in self.missing]
         if missing:
-            self.findings = (Finding('no camera_info',
-                                     f'no camera_info on {" and ".join(missing)}', True),)
-            raise ValueError(self.findings[0].text)
+            self._do_without(f'no camera_info on {" and ".join(missing)}')
+            return
         left, right = self._infos['left'], self._infos['right']
         made_for = _fingerprint(left), _fingerprint(right), width, height
         if self._made_for != made_for:
@@ -97,6 +104,18 @@ class StereoRig:
             self._made_for = made_for
         if self.camera is None:
             raise ValueError('; '.join(finding.text for finding in self.findings if finding.error))
+
+    def _do_without(self, text: str) -> None:
+        """Raise ValueError until the patience is at its end."""
+        now = monotonic()
+        self._waiting_since = self._waiting_since or now
+        patient = now - self._waiting_since < self._patience_s
+        if not patient and self._rectify != 'on':
+            text += (': disparity in pixels only, with f and T of 0 and of images that must be '
+                     'rectified; no depth, no cloud, no boxes')
+        self.findings = (Finding('no camera_info', text, True),)
+        if patient or self._rectify == 'on':
+            raise ValueError(text)
 
     def _rebuild(self, left, right, width: int, height: int) -> None:
         raw = [wants_rectification(self._rectify, self._topics[f'{side}/image_rect'], info)

@@ -241,6 +241,20 @@ def test_the_rig_waits_for_camera_info_and_names_the_topics():
     assert pair.camera.fx == FX and pair.inside is None and rig.findings == ()
 
 
+def test_without_camera_info_pairs_are_taken_for_rectified_after_a_while():
+    image = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+    rig = StereoRig(TOPICS, patience_s=0.0, size=(WIDTH // 2, HEIGHT // 2))
+    pair = rig.rectified_pair(image, image)
+    assert pair.camera is None and pair.left.shape == (HEIGHT // 2, WIDTH // 2, 3)
+    assert rig.findings[0].error and 'disparity in pixels only' in rig.findings[0].text
+    for side, info in zip(('left', 'right'), make_infos()):
+        rig.update(side, info)
+    assert rig.rectified_pair(image, image).camera.fx == FX / 2 and rig.findings == ()
+    rig = StereoRig(TOPICS, rectify='on', patience_s=0.0)
+    with pytest.raises(ValueError, match='no camera_info on [^:]*$'):
+        rig.rectified_pair(image, image)
+
+
 def test_the_rig_follows_a_new_calibration_and_another_image_size():
     rig, image = StereoRig(TOPICS), np.zeros((HEIGHT, WIDTH), np.uint8)
     for tx, baseline in ((-FX * 0.1, 0.1), (-FX * 0.3, 0.3)):

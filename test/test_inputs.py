@@ -90,6 +90,14 @@ def test_a_camera_info_that_nobody_publishes_is_named(rig):
         level, text, _ = rig.diagnostic_while(
             lambda: publish(rig, *(encoded(image, 'rgb8') for image in random_pair())),
             f'there is /{rig.namespace}/left/other_info', 'calibration')
+        # the disparity is known all the same, and says that its camera is not
+        for _ in range(40):
+            publish(rig, *(encoded(image, 'rgb8') for image in random_pair()))
+            if rig.spin_until(lambda: rig.received['disparity'], timeout=0.25):
+                break
+        message = rig.received['disparity'][-1]
+        assert (message.f, message.t) == (0.0, 0.0)
+        assert np.isfinite(decode_disparity(message)).any()
     finally:
         rig.node.destroy_publisher(other)
         rig.infos['left'] = rig.node.create_publisher(CameraInfo, 'left/camera_info', 20)

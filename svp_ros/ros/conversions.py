@@ -5,7 +5,7 @@ Arrays go out through `array.array` and a memoryview, which rclpy takes without 
 
 from array import array
 import sys
-from typing import Union
+from typing import Optional, Union
 
 import cv2
 import numpy as np
@@ -61,13 +61,13 @@ def to_bytes(values: np.ndarray) -> array:
     return data
 
 
-def disparity_message(disparity: np.ndarray, camera: StereoCamera, minimum: float,
+def disparity_message(disparity: np.ndarray, camera: Optional[StereoCamera], minimum: float,
                       maximum: float, header) -> DisparityImage:
     """Fill every field of a DisparityImage.
 
     Args:
         disparity: (H, W) float32, x_left - x_right - (cx_left - cx_right); NaN where invalid.
-        camera: the rig at this image size.
+        camera: the rig at this image size; None leaves f and T at 0.
         minimum: disparity of the farthest point that counts, positive.
         maximum: disparity of the nearest point that counts.
         header: that of the left image.
@@ -78,7 +78,8 @@ def disparity_message(disparity: np.ndarray, camera: StereoCamera, minimum: floa
     """
     valid = np.isfinite(disparity)
     low = np.float32(minimum)
-    message = DisparityImage(header=header, f=float(camera.fx), t=float(camera.baseline),
+    f, t = (camera.fx, camera.baseline) if camera else (0.0, 0.0)
+    message = DisparityImage(header=header, f=float(f), t=float(t),
                              min_disparity=float(low), max_disparity=float(np.float32(maximum)),
                              delta_d=float(np.spacing(np.float32(maximum))))
     message.image = array_to_image(np.where(valid, disparity, low - 1), '32FC1', header)

@@ -18,6 +18,8 @@ from svp_ros.ros.sync import PairSynchronizer
 from svp_ros.ros.sync_doctor import Diagnosis
 from svp_ros.ros.sync_watch import SyncWatch
 
+PATIENCE_S = 2.0  # without CameraInfo
+
 
 class Intake:
     """The inputs of an active node: `sync` holds the newest pair, `rig` its calibration.
@@ -39,7 +41,7 @@ class Intake:
             self._subscribe(f'{side}/camera_info', CameraInfo, f'{side}/camera_info',
                             lambda message, side=side: self.rig.update(side, message))
         self.rig = StereoRig(self.topics, settings.rectify, settings.baseline_override,
-                             settings.output_size)
+                             settings.output_size, PATIENCE_S)
         self._watch = SyncWatch(node, self.sync, self._subscriptions)
         self._logged = set()
 

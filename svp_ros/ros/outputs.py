@@ -12,15 +12,19 @@ from svp_ros.frame import Frame
 from svp_ros.ros import box_messages, conversions
 
 
+def _without_doffs(frame: Frame) -> np.ndarray:
+    return frame.disparity - np.float32(frame.camera.doffs if frame.camera else 0)
+
+
 def _disparity(frame: Frame) -> DisparityImage:
     return conversions.disparity_message(
-        frame.disparity - np.float32(frame.camera.doffs), frame.camera, frame.min_disparity,
-        frame.max_disparity, frame.header)
+        _without_doffs(frame), frame.camera, frame.min_disparity, frame.max_disparity,
+        frame.header)
 
 
 def _disparity_color(frame: Frame) -> Image:
-    d = frame.disparity - np.float32(frame.camera.doffs)
-    return conversions.array_to_image(conversions.color_disparity(d), 'bgr8', frame.header)
+    return conversions.array_to_image(
+        conversions.color_disparity(_without_doffs(frame)), 'bgr8', frame.header)
 
 
 def _detection_image(frame: Frame) -> Image:
@@ -53,6 +57,9 @@ if box_messages.Detection3DArray is not None:
         box_messages.detections_message(frame.boxes, frame.header)))
 
 
+METRIC = ('depth', 'camera_info', 'points2')  # not without a camera
+
+
 class Outputs:
     """The publishers of all outputs.
 
@@ -75,4 +82,6 @@ class Outputs:
     def publish(self, frame: Frame) -> None:
         """Make and publish what is wanted."""
         for topic in self.wanted():
+            if frame.camera is None and topic in METRIC:
+                continue
             self._publishers[topic].publish(TOPICS[topic][1](frame))

@@ -118,7 +118,7 @@ class Worker:
         start = perf_counter()
         settings, predictor = self._node.settings, self._models.predictor
         pair = self._intake.rig.rectified_pair(image_to_array(left), image_to_array(right))
-        if check.due():
+        if check.due() and pair.camera:
             check.offer(pair.left, pair.right, pair.camera)
         if not wanted:
             return
