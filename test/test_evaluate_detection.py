@@ -19,7 +19,7 @@ from svp_ros.eval.average_precision import score_classes, ScoredImage
 from svp_ros.eval.detection import choose_pictures
 from svp_ros.eval.detection_report import detection_tables
 from svp_ros.eval.detection_score import detect_frames, score_detections
-from svp_ros.eval.disparity_report import format_text
+from svp_ros.eval.tables import format_text
 from svp_ros.geometry import StereoCamera
 from svp_ros.model.build import build_model, ObjectClass, save_checkpoint
 

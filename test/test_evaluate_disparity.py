@@ -12,9 +12,10 @@ from svp_ros.data.formats import read_image, write_image, write_pfm
 from svp_ros.data.labelled import find_scenes
 from svp_ros.eval.areas import left_right_difference, near_jumps
 from svp_ros.eval.disparity import compare_eyes, evaluate_scenes
-from svp_ros.eval.disparity_report import format_text, score_tables
+from svp_ros.eval.disparity_report import score_tables
 from svp_ros.eval.metrics import bad, d1, epe
 from svp_ros.eval.sgbm import sgbm_disparity
+from svp_ros.eval.tables import format_text
 from svp_ros.predictor import StereoPredictor, StereoResult
 
 SIZE = (64, 96)

@@ -40,8 +40,8 @@ from svp_ros.eval.bag_run import describe_images, evaluate_pairs
 from svp_ros.eval.bag_sections import describe_machine
 from svp_ros.eval.bag_sources import NetworkSource, RecordingSource, Source
 from svp_ros.eval.box_report import NO_HEAD, plot_box_precision
-from svp_ros.eval.disparity_report import format_text
 from svp_ros.eval.node_reports import node_total, read_diagnostics, read_latencies
+from svp_ros.eval.tables import format_text
 from svp_ros.frame import Limits
 from svp_ros.predictor import (
     choose_device,

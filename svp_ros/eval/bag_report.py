@@ -8,6 +8,7 @@ from svp_ros.eval.bag_run import ScoredPair
 from svp_ros.eval.box_report import BOX_COLOURS, BOX_NOTE, box_tables
 from svp_ros.eval.page import figure, heading, note, paragraph, side_by_side, table, write_page
 from svp_ros.eval.plots import plot_curves
+from svp_ros.eval.tables import name_band, Table
 
 # Figures of a pair: label of the curve's axis, and title.
 FIGURES = {
@@ -83,7 +84,7 @@ class SeriesWriter:
         return plots
 
 
-def score_tables(results: dict) -> list[tuple[str, list[str], list[list[str]]]]:
+def score_tables(results: dict) -> list[Table]:
     """Lay out the scores of the models, a column each; tables without rows are left out."""
     models = list(results['models'])
     scores = list(results['models'].values())
@@ -98,10 +99,9 @@ def score_tables(results: dict) -> list[tuple[str, list[str], list[list[str]]]]:
     depth = rows(('all: mean error, m', ('depth', 'mean_abs_m'), 3, 1),
                  ('all: relative, %', ('depth', 'mean_abs_rel'), 1, 100))
     for low, high in sorted(bands, key=lambda band: band[0]):
-        label = f'{low:g} to {high:g} m' if high else f'beyond {low:g} m'
         found = [next((band for band in score.get('depth', {}).get('bands', ())
                        if band['from_m'] == low), None) for score in scores]
-        depth.append([f'{label}: relative, %', *(
+        depth.append([f'{name_band(low, high)}: relative, %', *(
             f'{100 * band["mean_abs_rel"]:.1f}' if band else '' for band in found)])
     stages = list(dict.fromkeys(stage for score in scores
                                 for stage in score.get('latency_ms', ())))

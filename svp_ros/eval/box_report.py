@@ -1,6 +1,7 @@
 """3D boxes of recordings in reports: tables, precision over recall, pictures, one line."""
 
 from collections.abc import Mapping
+from operator import itemgetter
 from pathlib import Path
 from typing import Optional
 
@@ -11,8 +12,8 @@ from svp_ros.boxes import Boxes, LabelledBoxes
 from svp_ros.eval.average_precision import LEVELS, overlap_limits, POSITIONS
 from svp_ros.eval.box_score import ANY_OCCLUSION, BoxMatches, FOUND_WITHIN
 from svp_ros.eval.detection_report import metric_name, NO_DATA
-from svp_ros.eval.disparity_report import Table
 from svp_ros.eval.plots import plot_curves
+from svp_ros.eval.tables import name_band, Table
 from svp_ros.geometry import StereoCamera
 
 BOX_COLOURS = (
@@ -48,11 +49,10 @@ def box_tables(scores: Mapping[str, dict]) -> list[Table]:
                 _join_levels(item.get(key), 'ap', '{:.1f}') for item in metrics)] for key in keys]
             precision_rows.append([f'{label}: objects', *(
                 _join_levels(item.get(keys[0]), 'truths', '{}') for item in metrics)])
-        bands = sorted({(band['from_m'], band['to_m'] or np.inf) for score in scores.values()
-                        for band in score['objects'].get(label, {}).get('bands', ())})
-        for low, high in bands:
-            distance = f'{low:g} to {high:g} m' if np.isfinite(high) else f'beyond {low:g} m'
-            object_rows.append([f'{label}, {distance}', *(
+        bands = {(band['from_m'], band['to_m']) for score in scores.values()
+                 for band in score['objects'].get(label, {}).get('bands', ())}
+        for low, high in sorted(bands, key=itemgetter(0)):
+            object_rows.append([f'{label}, {name_band(low, high)}', *(
                 _describe_band(score, label, low) for score in scores.values())])
     levels = next(iter(next(iter(first['average_precision'].values())).values()))
     names = ' / '.join(levels) if ANY_OCCLUSION not in levels else ANY_OCCLUSION

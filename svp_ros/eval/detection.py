@@ -21,7 +21,7 @@ from svp_ros.data.labelled_frames import find_frames
 from svp_ros.engine.choose import ENGINES, PRECISIONS
 from svp_ros.eval.detection_report import detection_tables, make_picture, write_report
 from svp_ros.eval.detection_score import detect_frames, DetectedFrame, score_detections
-from svp_ros.eval.disparity_report import format_text
+from svp_ros.eval.tables import format_text, spread
 from svp_ros.predictor import NETWORK_SIZE, StereoPredictor
 from svp_ros.provenance import describe_device, find_commit
 
@@ -38,7 +38,7 @@ def choose_pictures(scores: dict, most: int) -> dict[str, list[str]]:
     alarms = sorted(scores['false_alarms'], key=lambda row: -row['score'])
     return {'misses': list(dict.fromkeys(row['frame'] for row in misses))[:most],
             'false_alarms': list(dict.fromkeys(row['frame'] for row in alarms))[:most],
-            'frames': [row['name'] for row in _spread(scores['frames'], most)]}
+            'frames': [row['name'] for row in spread(scores['frames'], most)]}
 
 
 def write_pictures(folder: Path, detected: Sequence[DetectedFrame], scores: dict,
@@ -92,7 +92,7 @@ def main(argv: Optional[list[str]] = None) -> int:
     arguments = _parse(argv)
     frames = find_frames(arguments.data, arguments.split)
     if arguments.limit is not None:
-        frames = _spread(frames, arguments.limit)
+        frames = spread(frames, arguments.limit)
     predictor = StereoPredictor.load(arguments.model, arguments.device, arguments.network_size,
                                      arguments.engine, arguments.precision)
     classes = choose_classes(predictor, arguments.classes)
@@ -156,9 +156,3 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         raise ValueError('--score-threshold must be within 0 to 1, got '
                          f'{arguments.score_threshold:g}')
     return arguments
-
-
-def _spread(rows: Sequence, most: int) -> list:
-    """At most `most` rows, evenly spread."""
-    count = min(len(rows), max(most, 0))
-    return [rows[index * len(rows) // count] for index in range(count)]

@@ -11,9 +11,9 @@ import numpy as np
 from svp_ros.box_pictures import show_boxes
 from svp_ros.eval.average_precision import LEVELS, POSITIONS, ScoredImage
 from svp_ros.eval.detection_score import IMAGE_OVERLAP
-from svp_ros.eval.disparity_report import Table
 from svp_ros.eval.page import figure, heading, note, paragraph, side_by_side, table, write_page
 from svp_ros.eval.plots import plot_curves
+from svp_ros.eval.tables import name_band, Table
 from svp_ros.geometry import StereoCamera
 
 METRIC_NAMES = {'2d': '2D', 'bev': 'BEV', '3d': '3D'}
@@ -36,8 +36,9 @@ def detection_tables(scores: dict) -> list[Table]:
         levels = next(iter(metrics.values()))
         precision_rows.append([label, 'objects', *(str(levels[level]['truths'])
                                                    for level in LEVELS)])
-        band_rows += [[label, _distance(band), str(band['objects']), _number(band['seen']),
-                       _number(band['located']), _number(band['depth_error'], digits=2),
+        band_rows += [[label, name_band(band['from_m'], band['to_m']), str(band['objects']),
+                       _number(band['seen']), _number(band['located']),
+                       _number(band['depth_error'], digits=2),
                        _number(band['depth_error_percent']), str(band['false_alarms'])]
                       for band in scores['distance_bands'][label]]
     tables = [
@@ -141,9 +142,3 @@ def _list_errors(report: dict, frame: str) -> str:
 
 def _number(value: Optional[float], otherwise: str = '', digits: int = 1) -> str:
     return otherwise if value is None else f'{value:.{digits}f}'
-
-
-def _distance(band: dict) -> str:
-    if band['to_m'] is None:
-        return f'beyond {band["from_m"]:g} m'
-    return f'{band["from_m"]:g} to {band["to_m"]:g} m'

@@ -19,7 +19,6 @@ from svp_ros.data.formats import write_image
 from svp_ros.data.labelled import AUTO, find_scenes, LAYOUTS, Scene
 from svp_ros.eval.areas import left_right_difference, near_jumps
 from svp_ros.eval.disparity_report import (
-    format_text,
     make_picture,
     make_strip,
     score_tables,
@@ -27,6 +26,7 @@ from svp_ros.eval.disparity_report import (
 )
 from svp_ros.eval.metrics import DepthBandScore, DisparityScore, Reliability, Sparsification
 from svp_ros.eval.sgbm import sgbm_disparity
+from svp_ros.eval.tables import format_text, spread
 from svp_ros.predictor import CONFIDENT_WITHIN, NETWORK_SIZE, StereoPredictor, StereoResult
 from svp_ros.provenance import describe_device, find_commit
 
@@ -224,11 +224,11 @@ def main(argv: Optional[list[str]] = None) -> int:
 
     scenes = find_scenes(arguments.data, arguments.format)
     if arguments.limit is not None:
-        scenes = _spread(scenes, arguments.limit)
+        scenes = spread(scenes, arguments.limit)
     predictors = [StereoPredictor.load(arguments.model, arguments.device, size)
                   for size in arguments.network_size]
     predictor = predictors[0]
-    shown = {scene.name for scene in _spread(scenes, arguments.pictures)}
+    shown = {scene.name for scene in spread(scenes, arguments.pictures)}
     if arguments.strip and not arguments.out:
         raise ValueError('--strip writes a picture; say where with --out')
     unknown = set(arguments.strip) - {scene.name for scene in scenes}
@@ -284,9 +284,3 @@ def compare_sizes(predictors: Sequence[StereoPredictor], scenes: Sequence[Scene]
         table.append({'network_size': size, 'inference_ms': scores['inference_ms'],
                       'mean': scores['mean']['model'], 'pooled': scores['pooled']['model']})
     return table
-
-
-def _spread(scenes: Sequence[Scene], most: int) -> list[Scene]:
-    """At most `most` scenes, evenly spread."""
-    count = min(len(scenes), max(most, 0))
-    return [scenes[i * len(scenes) // count] for i in range(count)]

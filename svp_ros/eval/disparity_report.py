@@ -11,15 +11,13 @@ import numpy as np
 from svp_ros.eval.metrics import DisparityScore
 from svp_ros.eval.page import figure, heading, note, paragraph, side_by_side, table, write_page
 from svp_ros.eval.plots import plot_curves
+from svp_ros.eval.tables import name_band, Table
 from svp_ros.pictures import colour_disparity, colour_error, join_pictures
 
 COLUMNS = {'epe': 'EPE', 'bad_1': 'bad-1', 'bad_2': 'bad-2', 'bad_3': 'bad-3', 'd1': 'D1'}
 AREAS = {
     'non_occluded': 'non-occluded', 'edges': 'within 5 px of a disparity jump',
     'smooth': 'farther from jumps'}
-
-# Caption, names of the columns, rows of cells.
-Table = tuple[str, list[str], list[list[str]]]
 
 
 def score_tables(scores: dict) -> list[Table]:
@@ -46,7 +44,7 @@ def score_tables(scores: dict) -> list[Table]:
         'By true distance, pooled over the calibrated scenes; off: depth wrong by more than 10 %',
         ['distance', *(f'{method} {label}' for method in methods
                        for label in ('EPE', 'bad-3', 'D1', 'off')), 'pixels'],
-        [[_distance(parts[0]), *(f'{part[key]:.2f}' for part in parts
+        [[name_band(parts[0]['from_m'], parts[0]['to_m']), *(f'{part[key]:.2f}' for part in parts
                                  for key in ('epe', 'bad_3', 'd1', 'depth_off')),
           str(parts[0]['pixels'])] for parts in bands]))
     tables.append((
@@ -74,18 +72,6 @@ def score_tables(scores: dict) -> list[Table]:
           *(f'{row["mean"][key]:.2f}' for key in COLUMNS), f'{row["inference_ms"]:.0f}']
          for row in scores.get('network_sizes', ())]))
     return [part for part in tables if part[2]]
-
-
-def format_text(tables: Sequence[Table]) -> str:
-    """Lay out tables as text of fixed width, the first column to the left."""
-    texts = []
-    for caption, head, rows in tables:
-        widths = [max(map(len, column)) for column in zip(head, *rows)]
-        lines = ['  '.join(cell.ljust(width) if i == 0 else cell.rjust(width)
-                           for i, (cell, width) in enumerate(zip(row, widths))).rstrip()
-                 for row in (head, *rows)]
-        texts.append('\n'.join([caption, *lines]))
-    return '\n\n'.join(texts)
 
 
 def make_picture(arrays: tuple, disparities: dict) -> np.ndarray:
@@ -166,9 +152,3 @@ def plot_confidence(folder: Path, report: dict) -> list[tuple[Path, str]]:
 
 def _cells(scores: dict, methods: Sequence[str]) -> list[str]:
     return [f'{scores[method][key]:.2f}' for method in methods for key in COLUMNS]
-
-
-def _distance(band: dict) -> str:
-    if band['to_m'] is None:
-        return f'beyond {band["from_m"]:g} m'
-    return f'{band["from_m"]:g} to {band["to_m"]:g} m'

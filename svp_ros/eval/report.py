@@ -29,6 +29,7 @@ from svp_ros.eval.page import (
     write_page,
 )
 from svp_ros.eval.recording import ScoredFrame
+from svp_ros.eval.tables import name_band
 from svp_ros.pictures import colour_disparity, colour_error
 
 PANEL_WIDTH = 480
@@ -160,8 +161,8 @@ def _section(section: Section) -> str:
             ('coverage (of true pixels)', f'{disparity["coverage"]:.1f} %')]),
         table('Depth', [
             ('all', *_depth_cells(depth)),
-            *((f'{band["from_m"]:g} to {band["to_m"]:g} m' if band['to_m'] else
-               f'beyond {band["from_m"]:g} m', *_depth_cells(band)) for band in depth['bands'])],
+            *((name_band(band['from_m'], band['to_m']), *_depth_cells(band))
+              for band in depth['bands'])],
             ('range', 'mean error', 'relative', 'pixels')),
         table('Frames', [
             ('played', frames['played']),
