@@ -31,6 +31,8 @@ NEAR = 0.1  # metres; what is nearer to the image plane has no useful projection
 # KITTI's easy, moderate, hard: a box is higher than so many pixels, and its worst occlusion and
 # largest truncation are these.
 DIFFICULTIES = ((40, 0, 0.15), (25, 1, 0.30), (25, 2, 0.50))
+UNKNOWN_OCCLUSION = 3
+VISIBLE_SHARES = (0.8, 0.4, 0.1)  # below them a thing is partly, largely, almost wholly occluded
 
 
 @dataclass(frozen=True)
@@ -159,6 +161,21 @@ def clip_boxes(box2d: np.ndarray, width: int, height: int) -> np.ndarray:
 def box2d_area(box2d: np.ndarray) -> np.ndarray:
     """Return the areas of boxes (..., 4); 0 where right or bottom do not exceed left or top."""
     return np.prod(np.maximum(box2d[..., 2:] - box2d[..., :2], 0), axis=-1)
+
+
+def cut_share(whole: np.ndarray, clipped: np.ndarray) -> np.ndarray:
+    """Return the share (N,) float32 of the area of 2D boxes that clipping cut off: truncation.
+
+    1 where a box has no area, or a NaN.
+    """
+    share = box2d_area(clipped) / np.maximum(box2d_area(whole), 1e-6)
+    return (1 - np.nan_to_num(share)).clip(0, 1).astype(np.float32)
+
+
+def grade_occlusion(visible: np.ndarray) -> np.ndarray:
+    """Grade shares (N,) that nothing hides as 0 to 3; NaN is unknown."""
+    grade = np.sum([visible < limit for limit in VISIBLE_SHARES], axis=0)
+    return np.where(np.isnan(visible), UNKNOWN_OCCLUSION, grade)
 
 
 def iou_2d(a: np.ndarray, b: np.ndarray) -> np.ndarray:

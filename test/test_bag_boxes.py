@@ -13,7 +13,6 @@ from svp_ros.data.bag_boxes import (
     read_solids,
     to_boxes,
     visible_share,
-    VISIBLE_SHARES,
 )
 from svp_ros.data.bag_messages import DETECTIONS, MARKER_ARRAY
 from svp_ros.data.bag_topics import find_boxes_topic
@@ -22,7 +21,6 @@ from svp_ros.data.bags import read_stereo_pairs, StereoPair
 from svp_ros.data.render import write_bag
 from svp_ros.data.rosbag2 import BagReader, BagWriter, TYPESTORE
 from svp_ros.data.world import World
-from svp_ros.data.world.labels import VISIBLE_SHARES as WORLD_SHARES
 from svp_ros.geometry import StereoCamera
 
 H, W = 96, 160
@@ -233,7 +231,6 @@ def test_occlusion_is_what_stands_before_the_box():
 
 def test_occlusion_is_that_of_the_world(tmp_path):
     """Boxes, 2D boxes and truncation come back exactly, occlusion nearly so."""
-    assert VISIBLE_SHARES == WORLD_SHARES
     samples = list(World().sequence(2, 3, 120, 320, 'street', 10.0))
     for _ in write_bag(tmp_path / 'bag', samples, 'mcap', 10.0):
         pass
@@ -281,3 +278,8 @@ def test_unusable_boxes_are_explained(tmp_path):
                                            w=0.0)
     with pytest.raises(ValueError, match='is no rotation'):
         read_solids(zero)
+    unsure = detections()
+    unsure.detections[0].results[1].hypothesis.score = np.nan
+    unsure.detections[0].results.pop(0)
+    with pytest.raises(ValueError, match='a finite pose and score .* and the score nan'):
+        read_solids(unsure)

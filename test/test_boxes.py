@@ -11,8 +11,10 @@ from svp_ros.boxes import (
     clip_boxes,
     CORNERS,
     corners,
+    cut_share,
     difficulty,
     EDGES,
+    grade_occlusion,
     iou_2d,
     iou_3d,
     iou_bev,
@@ -241,6 +243,20 @@ def test_difficulty_is_that_of_kitti():
     boxes = labelled([[0, 10, 50, 10 + height] for height, *_ in cases],
                      [case[1] for case in cases], [case[2] for case in cases])
     np.testing.assert_array_equal(difficulty(boxes), [case[3] for case in cases])
+
+
+def test_truncation_is_the_area_that_clipping_cut_off():
+    whole = np.array([[-10, 0, 10, 10], [-10, 90, 10, 110], [5, 5, 9, 9], [-9, 1, -5, 4],
+                      [np.nan] * 4])
+    share = cut_share(whole, clip_boxes(whole, 101, 101))
+    np.testing.assert_allclose(share, [0.5, 0.75, 0, 1, 1])
+    assert share.dtype == np.float32
+
+
+def test_occlusion_is_unknown_where_the_visible_share_is():
+    assert grade_occlusion(np.array([1, 0.8, 0.79, 0.4, 0.39, 0.1, 0.09, 0, np.nan])).tolist() == [
+        0, 0, 1, 1, 2, 2, 3, 3, 3]
+    assert grade_occlusion(np.zeros(0)).shape == (0,)
 
 
 def test_regions_to_ignore_are_of_no_difficulty():

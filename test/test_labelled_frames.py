@@ -222,7 +222,9 @@ def test_labels_of_larger_images_are_refused(tmp_path):
     (json.dumps([entry([1, 2, 3])]), 'is no list of boxes'),
     (json.dumps([entry([1, 2, 3, 4, 0, 6, 7])]), 'box3d must be finite with a positive length'),
     (json.dumps([entry([1, 2, 3, 4, 5, 6, 7], box2d=[0, 0, 1, 1])]),
-     "is no list of boxes of svp_ros: 'truncation'")])
+     "is no list of boxes of svp_ros: 'truncation'"),
+    (json.dumps([entry([1, 2, 3, 4, 5, 6, 7], box2d=[0, 0, 1, float('nan')], truncation=0,
+                       occlusion=0)]), 'box2d and truncation must be finite')])
 def test_a_broken_list_of_boxes_is_named(tmp_path, entries, message):
     camera = write(tmp_path / 'camera.json', json.dumps(asdict(CAMERA)))
     with pytest.raises(ValueError, match=f'boxes.json:? {message}'):

@@ -6,11 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from svp_ros.boxes import box2d_area, iou_bev, project_boxes
+from svp_ros.boxes import box2d_area, iou_bev, project_boxes, VISIBLE_SHARES
 from svp_ros.config import load_config
 from svp_ros.data.world import World, WorldConfig
 from svp_ros.data.world.builder import SceneBuilder
-from svp_ros.data.world.labels import VISIBLE_SHARES
 from svp_ros.data.world.lights import make_daylight
 from svp_ros.data.world.people import add_cyclist, add_pedestrian
 from svp_ros.data.world.render import render

@@ -8,15 +8,22 @@ from typing import Any, NamedTuple, Optional
 
 import numpy as np
 
-from svp_ros.boxes import box2d_area, Boxes, clip_boxes, LabelledBoxes, project_boxes
+from svp_ros.boxes import (
+    box2d_area,
+    Boxes,
+    clip_boxes,
+    cut_share,
+    grade_occlusion,
+    LabelledBoxes,
+    project_boxes,
+    UNKNOWN_OCCLUSION,
+)
 from svp_ros.data.bag_messages import DETECTIONS, MARKER_ARRAY
 from svp_ros.data.bag_transforms import FixedTransforms, make_transform
 from svp_ros.data.bags import StereoPair
 from svp_ros.data.rosbag2 import BagReader, NearestMessages, RawMessage
 from svp_ros.geometry import disparity_to_depth, StereoCamera
 
-UNKNOWN_OCCLUSION = 3
-VISIBLE_SHARES = (0.8, 0.4, 0.1)  # those of the world's labels
 MARGIN = 0.3  # metres by which a surface may stick out of its box
 LEAST_PIXELS = 8  # with a depth, that say how much of a box is hidden
 
@@ -106,7 +113,8 @@ def read_solids(message: Any) -> Solids:
     between its class and its distance.
 
     Raises:
-        ValueError: If a box is degenerate, or the boxes are in several frames.
+        ValueError: If a box is degenerate, a score is no number, or the boxes are in several
+            frames.
     """
     if message.__msgtype__ == DETECTIONS:
         rows = []
@@ -130,11 +138,12 @@ def read_solids(message: Any) -> Solids:
     solids = Solids(frames.pop() if frames else '', np.reshape(pose, (-1, 4, 4)),
                     np.reshape(size, (-1, 3)), [label for *_, label, _ in rows],
                     np.array([score for *_, score in rows], np.float32))
-    for label, pose, size in zip(solids.label, solids.pose, solids.size):
-        if not (np.isfinite(pose).all() and np.isfinite(size).all() and (size > 0).all()):
-            raise ValueError(f'a box must have a finite pose and a positive size, but the '
-                             f'"{label}" at {pose[:3, 3].round(2).tolist()} has the size '
-                             f'{size.round(2).tolist()}')
+    for label, pose, size, score in zip(solids.label, solids.pose, solids.size, solids.score):
+        if not (np.isfinite(pose).all() and np.isfinite([*size, score]).all()
+                and (size > 0).all()):
+            raise ValueError(f'a box must have a finite pose and score and a positive size, but '
+                             f'the "{label}" at {pose[:3, 3].round(2).tolist()} has the size '
+                             f'{size.round(2).tolist()} and the score {score:g}')
     return solids
 
 
@@ -174,17 +183,13 @@ def label_boxes(boxes: Boxes, camera: StereoCamera,
     """
     whole = np.nan_to_num(project_boxes(boxes.box3d, camera))
     box2d = clip_boxes(whole, camera.width, camera.height)
-    inside = box2d_area(box2d)
-    truncation = 1 - inside / np.maximum(box2d_area(whole), 1e-6)
     occlusion = np.full(len(boxes), UNKNOWN_OCCLUSION)
     if disparity is not None:
         depth = disparity_to_depth(disparity, camera)
-        share = np.array([visible_share(*row, depth, camera)
-                          for row in zip(boxes.box3d, box2d)])
-        grade = sum((share < limit).astype(np.int64) for limit in VISIBLE_SHARES)
-        occlusion = np.where(np.isnan(share), UNKNOWN_OCCLUSION, grade)
-    return LabelledBoxes(boxes.box3d, boxes.label, box2d,
-                         truncation.clip(0, 1).astype(np.float32), occlusion).select(inside > 0)
+        occlusion = grade_occlusion(np.array([
+            visible_share(*row, depth, camera) for row in zip(boxes.box3d, box2d)]))
+    return LabelledBoxes(boxes.box3d, boxes.label, box2d, cut_share(whole, box2d),
+                         occlusion).select(box2d_area(box2d) > 0)
 
 
 def visible_share(box3d: np.ndarray, box2d: np.ndarray, depth: np.ndarray,

@@ -8,15 +8,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from svp_ros.boxes import box2d_area, clip_boxes, LabelledBoxes, project_boxes, wrap_angle
+from svp_ros.boxes import (
+    box2d_area,
+    clip_boxes,
+    cut_share,
+    DIFFICULTIES,
+    LabelledBoxes,
+    project_boxes,
+    wrap_angle,
+)
 from svp_ros.geometry import project, StereoCamera
 
 MAX_BOXES = 48
 NO_BOX = -1  # class of the rows after the last box
 OTHER = -2  # class of DontCare and of what is not asked for: nothing is to be learnt there
 LEAST_HEIGHT = 10  # pixels of the crop; what is smaller, cut or hidden more is ignored
-LARGEST_TRUNCATION = 0.5
-WORST_OCCLUSION = 2
+_, WORST_OCCLUSION, LARGEST_TRUNCATION = DIFFICULTIES[-1]
 
 
 def mirror_boxes(boxes: LabelledBoxes, camera: StereoCamera
@@ -36,8 +43,7 @@ def mirror_boxes(boxes: LabelledBoxes, camera: StereoCamera
     unknown = np.isnan(whole).any(1)
     whole[unknown] = flipped[unknown]
     box2d = clip_boxes(whole, camera.width, camera.height)
-    truncation = 1 - box2d_area(box2d) / np.maximum(box2d_area(whole), 1e-6)
-    truncation = np.where(unknown, boxes.truncation, truncation).astype(np.float32)
+    truncation = np.where(unknown, boxes.truncation, cut_share(whole, box2d))
     result = replace(boxes, box3d=box3d, box2d=box2d, truncation=truncation)
     return result.select(box2d_area(box2d) > 0), mirrored
 

@@ -10,7 +10,14 @@ from typing import Optional, Union
 
 import numpy as np
 
-from svp_ros.boxes import box2d_area, clip_boxes, DONT_CARE, LabelledBoxes, project_boxes
+from svp_ros.boxes import (
+    clip_boxes,
+    cut_share,
+    DONT_CARE,
+    LabelledBoxes,
+    project_boxes,
+    UNKNOWN_OCCLUSION,
+)
 from svp_ros.data import kitti_object
 from svp_ros.data.datasets import folder as plain_folder
 from svp_ros.data.datasets.scene import Folders, image_path, list_folders, relative_name
@@ -20,7 +27,6 @@ from svp_ros.geometry import StereoCamera
 EXPECTED = ('training/{image_2,image_3,calib,label_2}/NAME as KITTI object has it, or '
             '[<set>/]<scene>/{left.png,right.png} (or .jpg) with calib.txt and label_2.txt of '
             'KITTI or with the camera.json and boxes.json of "svp render"')
-UNKNOWN_OCCLUSION = 3
 TOLERANCE = 10  # pixels by which a 2D box may exceed the image
 
 logger = logging.getLogger(__name__)
@@ -132,9 +138,9 @@ def read_boxes_json(path: PathLike, camera_path: PathLike) -> LabelledBoxes:
             occlusion = np.array([entry['occlusion'] for entry in entries], np.int64)
         else:
             camera = StereoCamera(**_read_json(camera_path))
-            whole = project_boxes(box3d, camera)
+            whole = np.nan_to_num(project_boxes(box3d, camera))
             box2d = clip_boxes(whole, camera.width, camera.height)
-            truncation = 1 - box2d_area(box2d) / box2d_area(whole)
+            truncation = cut_share(whole, box2d)
             occlusion = np.full(len(entries), UNKNOWN_OCCLUSION)
         boxes = LabelledBoxes(box3d, label, box2d, truncation, occlusion, instance)
     except (KeyError, TypeError, ValueError) as error:
@@ -142,6 +148,8 @@ def read_boxes_json(path: PathLike, camera_path: PathLike) -> LabelledBoxes:
     known = np.array(label, object) != DONT_CARE
     if not (np.isfinite(box3d[known]).all() and (box3d[known, 3:6] > 0).all()):
         raise ValueError(f'{path}: box3d must be finite with a positive length, height and width')
+    if not (np.isfinite(box2d).all() and np.isfinite(truncation).all()):
+        raise ValueError(f'{path}: box2d and truncation must be finite')
     return boxes
 
 

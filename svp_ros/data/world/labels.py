@@ -8,14 +8,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from svp_ros.boxes import box2d_area, clip_boxes, LabelledBoxes, project_boxes
+from svp_ros.boxes import (
+    box2d_area,
+    clip_boxes,
+    cut_share,
+    grade_occlusion,
+    LabelledBoxes,
+    project_boxes,
+    UNKNOWN_OCCLUSION,
+)
 from svp_ros.data.world.raycast import cast
 from svp_ros.data.world.scene import LabelledBox, Primitive, Scene
 from svp_ros.data.world.table import make_table
 from svp_ros.data.world.textures import TextureBank
 from svp_ros.geometry import StereoCamera
 
-VISIBLE_SHARES = (0.8, 0.4, 0.1)  # below them a thing is partly, largely, almost wholly occluded
 RAYS = 16  # along each axis of a thing's 2D box, at most
 
 
@@ -35,9 +42,9 @@ def label_things(scenes: Sequence[Scene], instance: Tensor, bank: TextureBank,
     visible = [np.bincount(seen.flatten()) for seen in instance.cpu().numpy()]
     labelled = [_place_boxes(scene, count) for scene, count in zip(scenes, visible)]
     alone = iter(_count_pixels_alone(scenes, labelled, bank, device))
-    return [replace(boxes, occlusion=_grade(count[boxes.instance],
-                                            [next(alone) for _ in boxes.label]))
-            for boxes, count in zip(labelled, visible)]
+    return [replace(boxes, occlusion=grade_occlusion(
+        count[boxes.instance] / np.maximum([next(alone) for _ in boxes.label], 1)))
+        for boxes, count in zip(labelled, visible)]
 
 
 def _place_boxes(scene: Scene, visible: np.ndarray) -> LabelledBoxes:
@@ -48,13 +55,11 @@ def _place_boxes(scene: Scene, visible: np.ndarray) -> LabelledBoxes:
     camera = scene.camera
     whole = np.nan_to_num(project_boxes(box3d, camera))
     box2d = clip_boxes(whole, camera.width, camera.height)
-    inside = box2d_area(box2d)
-    truncation = 1 - inside / np.maximum(box2d_area(whole), 1e-6)
-    boxes = LabelledBoxes(box3d, [box.label for box in things], box2d,
-                          truncation.clip(0, 1).astype(np.float32),
-                          np.full(len(things), 3), np.array([box.instance for box in things],
-                                                            np.int64))
-    return boxes.select(inside > 0)
+    boxes = LabelledBoxes(
+        box3d, [box.label for box in things], box2d, cut_share(whole, box2d),
+        np.full(len(things), UNKNOWN_OCCLUSION),
+        np.array([box.instance for box in things], np.int64))
+    return boxes.select(box2d_area(box2d) > 0)
 
 
 def _to_camera(scene: Scene, box: LabelledBox) -> tuple[float, ...]:
@@ -104,8 +109,3 @@ def _look_at(camera: StereoCamera, left: float, top: float, right: float, bottom
                      cy=camera.cy - y).scaled(1 / step_x, 1 / step_y)
     return (replace(closer, width=RAYS, height=RAYS),
             (round(rows / step_y), round(columns / step_x)), step_x * step_y)
-
-
-def _grade(visible: np.ndarray, alone: Sequence[float]) -> np.ndarray:
-    share = visible / np.maximum(alone, 1)
-    return sum((share < limit).astype(np.int64) for limit in VISIBLE_SHARES)
