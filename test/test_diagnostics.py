@@ -108,6 +108,9 @@ def test_network_status_warns_above_the_limit():
     assert status.level == WARN and 'max_processing_time_ms (5)' in status.message
     status = network_status(report, CARD, 'cuda:0', 100.0, working_s=12.0)
     assert status.level == ERROR and 'in work for 12 s: cuda:0 hangs' in status.message
+    statistics.forget_latencies()
+    status = network_status(statistics.report(PairSynchronizer()), CARD, 'cpu', 5.0)
+    assert (status.level, status.message) == (OK, 'no frame yet')
 
 
 @pytest.mark.parametrize('found, asked, text', [

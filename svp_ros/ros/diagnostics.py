@@ -2,7 +2,8 @@
 
 from collections import Counter, defaultdict, deque
 from collections.abc import Sequence
-import resource
+import os
+from pathlib import Path
 from threading import Lock
 from time import monotonic
 from typing import Optional
@@ -52,6 +53,11 @@ class Statistics:
         """Count any other event, such as a pair `skipped` because nobody listens."""
         with self._lock:
             self._counts[what] += 1
+
+    def forget_latencies(self) -> None:
+        """Start anew with latencies, because another network runs."""
+        with self._lock:
+            self._latencies.clear()
 
     def report(self, sync) -> dict:
         """Return totals, rates since the last report, latencies, quality and the last problem.
@@ -200,7 +206,7 @@ def network_status(report: dict, card: dict, device: str, limit_ms: float,
     values = {'model': card['name'], 'sha256': card['sha256'], 'loading': loading or 'none',
               'device': device, 'classes': ', '.join(found) or 'none',
               'engine': f'{card["engine"]} {card["precision"]}',
-              'memory (MB)': f'{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f}'}
+              'memory (MB)': f'{_resident_mb():.0f}'}
     for stage, (median, high) in report['latencies'].items():
         values[f'{stage} p50 (ms)'] = f'{median:.2f}'
         values[f'{stage} p95 (ms)'] = f'{high:.2f}'
@@ -217,6 +223,11 @@ def diagnostic_array(statuses: list[DiagnosticStatus], node_name: str, hardware:
         status.name = f'{node_name}: {status.name}'
         status.hardware_id = hardware
     return message
+
+
+def _resident_mb() -> float:
+    pages = int(Path('/proc/self/statm').read_text().split()[1])
+    return pages * os.sysconf('SC_PAGE_SIZE') / 1024 ** 2
 
 
 def _status(name: str, level: bytes, text: str, values: dict) -> DiagnosticStatus:
