@@ -4,17 +4,23 @@ from pathlib import Path
 import re
 import shutil
 import signal
+import threading
 import time
 
 from diagnostic_msgs.msg import DiagnosticStatus
+from faulty_node import HANG
 from life_cycle import change, request, state
 from lifecycle_msgs.srv import ChangeState
 import pytest
 from rcl_interfaces.srv import GetParameters
+import rclpy
+from rclpy.lifecycle import TransitionCallbackReturn
+from rclpy.parameter import Parameter
 from std_srvs.srv import SetBool
 from stereo_rig import random_pair, Rig, TYPES
 
 from svp_ros.model.build import load_checkpoint, save_checkpoint
+from svp_ros.ros.node import StereoNode
 from svp_ros.ros.soak import read_rss
 
 HERE = Path(__file__).parent
@@ -162,6 +168,35 @@ def test_cleanup_gives_the_memory_back(rig):
     assert after - before < 0.2 * (configured - before)
 
 
+@pytest.mark.parametrize('refused', ['confidence.publisher', 'right/image_rect.subscription'])
+def test_a_transition_that_fails_half_way_leaves_nothing_behind(models, refused):
+    context = rclpy.Context()
+    rclpy.init(context=context)
+    values = {'autostart': False, 'model': str(models[0]), 'device': 'cpu', 'network_height': 64,
+              'network_width': 96, f'qos_overrides./{refused}.reliability': 'nonsense'}
+    node = StereoNode(context=context, parameter_overrides=[
+        Parameter(name, value=value) for name, value in values.items()])
+
+    def held():
+        checks = [thread for thread in threading.enumerate() if thread.name == 'pair_check']
+        return (len(list(node.publishers)), len(list(node.subscriptions)),
+                len(list(node.services)), len(checks))
+    try:
+        transition = node.trigger_configure
+        if refused.startswith('right'):
+            assert transition() == TransitionCallbackReturn.SUCCESS
+            transition = node.trigger_activate
+        before = held()
+        for _ in range(2):
+            assert transition() == TransitionCallbackReturn.FAILURE
+            assert 'Unexpected QoS override' in str(node.failure)
+            assert held() == before
+    finally:
+        node.stop()
+        node.destroy_node()
+        context.shutdown()
+
+
 def running(rig):
     return rig.diagnostic('network')[2]['model']
 
@@ -234,6 +269,22 @@ def test_a_network_of_another_size_changes_the_outputs_that_have_its_size(active
         rig.exchange([number])
     assert rig.received['disparity'][-1].image.width == 128
     assert rig.set_parameter('network_width', 96).successful
+
+
+def test_a_pair_that_is_left_behind_is_reported_until_it_is_ready(active):
+    rig = active
+    left, right = random_pair()
+    left[:4, :4] = 1, 2, HANG  # also where the images are made smaller
+    rig.send_pair(2501, (left, right))
+    rig.spin_for(0.5)
+    assert change(rig, 'deactivate')
+    assert rig.spin_until(
+        lambda: rig.diagnostic('network')[1].startswith('one pair has been in work'))
+    assert not change(rig, 'activate')
+    assert rig.spin_until(lambda: change(rig, 'activate'))
+    rig.wait_until_ready()
+    rig.exchange([2502])
+    assert 2501 not in rig.stamps('disparity')
 
 
 def test_parameters_are_answered_within_100_ms_while_a_network_loads(active):

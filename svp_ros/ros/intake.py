@@ -36,10 +36,14 @@ class Intake:
         self._node = node
         self._depth = settings.queue_size
         self._subscriptions = {}
-        for side in ('left', 'right'):
-            self._subscribe_images(side, settings.image_transport == 'compressed')
-            self._subscribe(f'{side}/camera_info', CameraInfo, f'{side}/camera_info',
-                            lambda message, side=side: self.rig.update(side, message))
+        try:
+            for side in ('left', 'right'):
+                self._subscribe_images(side, settings.image_transport == 'compressed')
+                self._subscribe(f'{side}/camera_info', CameraInfo, f'{side}/camera_info',
+                                lambda message, side=side: self.rig.update(side, message))
+        except Exception:  # security or a wrong override of QoS refuses one of them
+            self.close()
+            raise
         self.rig = StereoRig(self.topics, settings.rectify, settings.baseline_override,
                              settings.output_size, PATIENCE_S)
         self._watch = SyncWatch(node, self.sync, self._subscriptions)

@@ -3,9 +3,10 @@
 import traceback
 from typing import Optional
 
+from rclpy.exceptions import ParameterException
 from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
 
-EXPECTED = ValueError, OSError, RuntimeError  # the last from CUDA and rcl
+EXPECTED = ValueError, OSError, RuntimeError, ParameterException  # from CUDA and rcl, too
 
 
 class ManagedNode(LifecycleNode):

@@ -4,7 +4,7 @@ from collections.abc import Callable
 import ctypes
 import gc
 from threading import Event, Thread
-from typing import Optional
+from typing import Any, Optional
 
 import numpy as np
 from rclpy.clock import Clock, ClockType
@@ -72,6 +72,11 @@ class ModelSwitch:
     def loading(self) -> str:
         """Name of the model that is being loaded; empty if none is."""
         return self._load.settings.model if self._load else ''
+
+    @property
+    def network(self) -> dict[str, Any]:
+        """Parameters of the network that runs."""
+        return self._running.network
 
     def load(self, settings: NodeSettings, given_up: Event) -> None:
         """Load the first network and wait for it.

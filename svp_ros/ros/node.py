@@ -25,7 +25,7 @@ import torch
 
 from svp_ros.ros import box_messages, diagnostics, parameters
 from svp_ros.ros.intake import Intake
-from svp_ros.ros.life_cycle import ManagedNode
+from svp_ros.ros.life_cycle import EXPECTED, ManagedNode
 from svp_ros.ros.model_switch import ModelSwitch
 from svp_ros.ros.outputs import Outputs
 from svp_ros.ros.worker import LOG_PERIOD_S, StageTimes, Worker
@@ -43,7 +43,7 @@ class StereoNode(ManagedNode):
         options: of rclpy's Node, such as namespace or parameter_overrides.
 
     Raises:
-        ValueError, OSError, RuntimeError: For parameters that cannot work, and with `autostart`
+        EXPECTED (of life_cycle): For parameters that cannot work, and with `autostart`
             for a network that cannot run.
     """
 
@@ -77,21 +77,23 @@ class StereoNode(ManagedNode):
         self._set_threads()
         self._models.load(self.settings, self._given_up)
         before = set(self.publishers)
-        self._outputs = Outputs(self)
-        self._times = StageTimes(self)
-        self._publishers_made = [made for made in self.publishers if made not in before]
+        try:
+            self._outputs = Outputs(self)
+            self._times = StageTimes(self)
+        finally:  # even if security or a wrong override of QoS refuses one of them
+            self._publishers_made = [made for made in self.publishers if made not in before]
         self._enable = self.create_service(SetBool, '~/enable', self._on_enable)
         if box_messages.Detection3DArray is None:
             self.get_logger().info('vision_msgs is not installed: no topic detections_3d')
 
     def activate(self) -> None:
         """Subscribe and start the worker."""
-        if self._left_behind is not None and not self._left_behind.wait(0):
+        if self.hangs:
             raise RuntimeError('the pair in work at the deactivation is still so; restart the '
                                'node')
         self._left_behind = None
         self._set_threads()
-        self._intake = Intake(self, self.settings)
+        self._intake = Intake(self, self.settings.changed(self._models.network))
         self._worker = Worker(self, self._intake, self._models, self._outputs, self._times)
         self.get_logger().info(f'{self._describe_model()}, waiting for '
                                f'{", ".join(self._intake.topics.values())}')
@@ -122,12 +124,12 @@ class StereoNode(ManagedNode):
     def stop(self) -> bool:
         """End all threads; False if one goes on that only the end of the process can end."""
         self.deactivate()
-        return self._models.wait(GIVE_UP_S) and self._left_behind is None
+        return self._models.wait(GIVE_UP_S) and not self.hangs
 
     @property
     def hangs(self) -> bool:
-        """Whether a pair was left behind that took too long."""
-        return self._left_behind is not None
+        """Whether a pair was left behind that took too long, and is still in work."""
+        return self._left_behind is not None and not self._left_behind.wait(0)
 
     def _set_threads(self) -> None:
         if self.settings.num_threads:
@@ -142,6 +144,7 @@ class StereoNode(ManagedNode):
     def _on_switched(self) -> None:
         if self._intake is not None:
             self._intake.rig.size = self.settings.output_size
+            self._worker.statistics.forget_latencies()
         self.get_logger().info(f'{self._describe_model()} runs now')
 
     def _on_parameters(self, changes) -> SetParametersResult:
@@ -166,6 +169,7 @@ class StereoNode(ManagedNode):
 
     def _publish_diagnostics(self) -> None:
         models, predictor = self._models, self._models.predictor
+        worker = self._worker or self._left_behind
         if self._worker is None:
             report = diagnostics.EMPTY_REPORT
             statuses = [diagnostics.idle_status(self.state, self.get_fully_qualified_name(),
@@ -181,7 +185,7 @@ class StereoNode(ManagedNode):
         if predictor is not None:
             statuses.append(diagnostics.network_status(
                 report, predictor.card, predictor.device, self.settings.max_processing_time_ms,
-                self._worker.working_s if self._worker else 0.0, models.loading, models.problem,
+                worker.working_s if worker else 0.0, models.loading, models.problem,
                 predictor.classes, self.settings.classes))
         self._diagnostics.publish(diagnostics.diagnostic_array(
             statuses, self.get_fully_qualified_name()[1:],
@@ -215,7 +219,7 @@ def main(args=None) -> int:
         node = StereoNode(stop)
     except InterruptedError:
         _leave(0)
-    except (ValueError, OSError, RuntimeError) as error:  # the last from rcl (security) and CUDA
+    except EXPECTED as error:
         print(f'stereo_node: {error}', file=sys.stderr)
         rclpy.try_shutdown()
         return 1
