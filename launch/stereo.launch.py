@@ -15,7 +15,7 @@ from launch.actions import (
     SetLaunchConfiguration,
 )
 from launch.conditions import IfCondition
-from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
+from launch.substitutions import EnvironmentVariable, LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import Node, PushRosNamespace, SetParameter
 from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
@@ -69,6 +69,7 @@ PARAMETERS = [
     ('target_rate', float, None, 'pairs to process per second; 0 as many as come'),
     ('output_resolution', str, ['', 'input', 'network'], 'size of the outputs'),
 ]
+PROFILES = 'FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE'  # one if not given
 TOPICS = {f'{side}_{topic}': f'{side}/{name}' for side in ('left', 'right')
           for topic, name in (('image', 'image_rect'), ('camera_info', 'camera_info'))}
 REMAPPINGS = [(name, LaunchConfiguration(argument)) for argument, name in TOPICS.items()]
@@ -91,9 +92,10 @@ def start_nodes(context):
     """Start a node in the namespace of each camera, and RViz beside it."""
     given = {name: ParameterValue(LaunchConfiguration(name), value_type=kind)
              for name, kind, *_ in PARAMETERS if LaunchConfiguration(name).perform(context)}
-    cameras = LaunchConfiguration('cameras').perform(context).strip('[] ').split(',')
+    names = LaunchConfiguration('cameras').perform(context).strip('[] ').split(',')
+    cameras = [name.strip(' \'"') for name in names if name.strip()] or ['']
     return [GroupAction([
-        PushRosNamespace(camera.strip()),
+        PushRosNamespace(camera),
         Node(package='svp_ros', executable='stereo_node', name='stereo_node', output='screen',
              parameters=[LaunchConfiguration('params_file'), given], remappings=REMAPPINGS,
              arguments=['--ros-args', '--log-level', LaunchConfiguration('log_level')]),
@@ -110,8 +112,9 @@ def generate_launch_description():
         *[DeclareLaunchArgument(name, default_value='', choices=choices,
                                 description=f'{description}; empty takes it from params_file')
           for name, _, choices, description in PARAMETERS],
-        *[SetEnvironmentVariable(name, PathJoinSubstitution([CONFIG, 'fastdds.xml']))
-          for name in ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE')],
+        *[SetEnvironmentVariable(name, EnvironmentVariable(name, default_value=(
+            EnvironmentVariable(other, default_value=PathJoinSubstitution(
+                [CONFIG, 'fastdds.xml']))))) for name, other in (PROFILES, PROFILES[::-1])],
         OpaqueFunction(function=fill_in_camera),
         GroupAction([
             PushRosNamespace(LaunchConfiguration('namespace')),
