@@ -379,8 +379,8 @@ goes on; then it takes over between two pairs. `ros2 param set` answers at once:
 that does not exist; what turns out later sets the parameter back, and the log and `/diagnostics`
 (network) say why. Both networks are in memory for that time; 24 changes in a row between `nano`
 and `small` left no trace in it. `configure` loads as well, but answers when it is done, and until
-then the node answers nothing else. At the end of the process a network that still loads is given
-up after 2 s, and a pair in work after 10 s.
+then the node, and any other one of the same executor, does nothing else. At the end of the process
+a network that still loads is given up after 2 s, and a pair in work after 10 s.
 
 Several nodes may be in one process, each with its own life cycle
 ([test/test_cameras.py](../test/test_cameras.py)). With `ros2 launch`, `ros2 lifecycle` and
