@@ -20,6 +20,10 @@ TINT = 0.3                          # opacity of the fronts
 RANGES = (20, 40, 60, 80)           # metres
 FRACTION = 4                        # bits of a pixel in OpenCV's coordinates
 FONT = (cv2.FONT_HERSHEY_SIMPLEX, 0.4)
+LEGEND = (
+    'Green: ground truth. Orange, blue, pink: cars, pedestrians and cyclists that were found, '
+    'with their scores; other classes have other colours. The side that leads is tinted. Thick '
+    'lines: objects that were missed, and false alarms.')
 
 
 def class_colour(label: str) -> tuple[int, int, int]:
@@ -122,6 +126,26 @@ def show_boxes(image: np.ndarray, camera: StereoCamera, found: Optional[Boxes],
             left = draw_boxes(left, boxes.box3d, boxes.label, score, scaled, marked)
     above = draw_birds_eye(camera, found, truth, height, None, marked_found, marked_truth)
     return np.hstack([left, np.full((height, 4, 3), 255, np.uint8), above])
+
+
+def show_errors(image: np.ndarray, camera: StereoCamera, found: Boxes,
+                truth: Optional[LabelledBoxes], score_threshold: float,
+                missed: Sequence[int] = (), false_alarms: Sequence[int] = ()) -> np.ndarray:
+    """Show the boxes from a score on, misses and false alarms in thick lines; see `show_boxes`.
+
+    Args:
+        image: (H, W, 3) uint8 RGB or (H, W) uint8 grey.
+        camera: rig of this image.
+        found: detections.
+        truth: ground truth, if it is known.
+        score_threshold: of the detections to show.
+        missed: numbers of truths.
+        false_alarms: numbers of detections, none below the threshold.
+    """
+    image = image if image.ndim == 3 else np.repeat(image[..., None], 3, axis=2)
+    kept = np.flatnonzero(found.score >= score_threshold).tolist()
+    return show_boxes(image, camera, found.select(kept), truth,
+                      [kept.index(number) for number in false_alarms], missed)
 
 
 def _draw_ground(camera: StereoCamera, height: int, far: float) -> np.ndarray:

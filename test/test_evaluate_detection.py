@@ -2,6 +2,7 @@ from dataclasses import asdict, replace
 import json
 import os
 from pathlib import Path
+import re
 from types import SimpleNamespace
 
 from conftest import TINY
@@ -60,7 +61,8 @@ def detect(root, change=lambda name, boxes: boxes):
             truth = truth.select([label in CLASSES for label in truth.label])
             score = 0.9 - 0.1 * np.arange(len(truth), dtype=np.float32)
             boxes = change(frame.name, Boxes(truth.box3d.copy(), truth.label, score))
-            yield SimpleNamespace(boxes=boxes, timing={'inference': 7.0})
+            yield SimpleNamespace(boxes=boxes, timing={'inference': 7.0},
+                                  disparity_filled=np.ones((200, 600)))
 
     answer = answers()
     return detect_frames(find_frames(root), lambda *_: next(answer), CLASSES)
@@ -200,6 +202,13 @@ def test_boxes_of_other_classes_are_not_kept(street):
     assert [len(item.image.found) for item in detect(street, rename)] == [0, 0]
 
 
+def test_a_network_that_returns_nan_is_no_score_of_0(street):
+    result = SimpleNamespace(boxes=Boxes(np.zeros((0, 7)), [], np.zeros(0)),
+                             disparity_filled=np.full((200, 600), np.nan))
+    with pytest.raises(ValueError, match='^a: the network returned NaN or infinity'):
+        detect_frames(find_frames(street), lambda *_: result, CLASSES)
+
+
 def test_no_frame_is_an_error():
     with pytest.raises(ValueError, match='no frame'):
         detect_frames([], None, CLASSES)
@@ -250,10 +259,11 @@ def test_command_prints_tables_and_writes_a_repeatable_report(street, finder, tm
 
 def test_command_scores_only_the_classes_and_frames_asked_for(street, finder, capsys):
     argv = ['evaluate', 'detection', '--data', str(street), '--model', str(finder),
-            '--network-size', '64x96', '--classes', 'Pedestrian', '--limit', '1']
+            '--network-size', '64x96', '--classes', 'Pedestrian', 'Pedestrian', '--limit', '1']
     assert main(argv) == 0
     text = capsys.readouterr().out
-    assert 'Pedestrian' in text and 'Car' not in text and 'no data' in text
+    assert 'Car' not in text and len(re.findall('Pedestrian +objects', text)) == 1
+    assert text.count('no data') == 15
 
 
 @pytest.mark.parametrize('argv, message', [

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
+from svp_ros.box_pictures import show_errors
 from svp_ros.data.formats import write_image
 from svp_ros.eval.bag_pictures import write_name
 from svp_ros.eval.bag_run import ScoredPair
-from svp_ros.eval.box_report import describe_matches, draw_matches
+from svp_ros.eval.box_report import describe_matches
 from svp_ros.eval.worst import Worst
 
 
@@ -60,9 +61,10 @@ def draw_box_pair(scored: ScoredPair, models: Sequence[str],
     """Draw the boxes of one pair on the left image and from above, a row per model."""
     rows = []
     for name in models:
-        picture = draw_matches(
-            scored.pair.left, scored.pair.camera, scored.estimates[name].boxes, scored.true_boxes,
-            scored.matches.get(name), score_threshold)
+        matches = scored.matches.get(name)
+        errors = (matches.missed, matches.false_alarms) if matches else ()
+        picture = show_errors(scored.pair.left, scored.pair.camera, scored.estimates[name].boxes,
+                              scored.true_boxes, score_threshold, *errors)
         rows.append(write_name(picture, name) if len(models) > 1 else picture)
     return np.vstack(rows)
 

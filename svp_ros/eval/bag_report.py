@@ -4,8 +4,9 @@ from collections.abc import Sequence
 import csv
 from pathlib import Path
 
+from svp_ros.box_pictures import LEGEND
 from svp_ros.eval.bag_run import ScoredPair
-from svp_ros.eval.box_report import BOX_COLOURS, BOX_NOTE, box_tables
+from svp_ros.eval.box_report import BOX_NOTE, box_tables
 from svp_ros.eval.page import figure, heading, note, paragraph, side_by_side, table, write_page
 from svp_ros.eval.plots import plot_curves
 from svp_ros.eval.tables import name_band, Table
@@ -191,12 +192,12 @@ def write_bag_report(folder: Path, results: dict, plots: Sequence[Picture],
 
 def _show_boxes(results: dict, precision: Sequence[Picture],
                 boxes: Sequence[Picture]) -> list[str]:
-    """Section of the page; empty if no model has a detection head."""
-    if not boxes:
-        return []
+    """Section of the page; empty without boxes."""
+    if not (boxes or precision):
+        return [note(text + '.') for text in results['without_boxes']]
     return [heading('3D boxes'), *map(paragraph, results['without_boxes']),
             side_by_side([figure(path, caption, 460) for path, caption in precision]),
-            *(figure(path, caption) for path, caption in boxes), note(BOX_COLOURS),
+            *(figure(path, caption) for path, caption in boxes), note(LEGEND),
             note(BOX_NOTE)]
 
 

@@ -7,19 +7,10 @@ from typing import Optional
 
 import numpy as np
 
-from svp_ros.box_pictures import show_boxes
-from svp_ros.boxes import Boxes, LabelledBoxes
-from svp_ros.eval.average_precision import LEVELS, overlap_limits, POSITIONS
+from svp_ros.eval.average_precision import LEVELS, overlap_limits
 from svp_ros.eval.box_score import ANY_OCCLUSION, BoxMatches, FOUND_WITHIN
-from svp_ros.eval.detection_report import metric_name, NO_DATA
-from svp_ros.eval.plots import plot_curves
+from svp_ros.eval.detection_report import draw_precision, metric_name, NO_DATA
 from svp_ros.eval.tables import name_band, Table
-from svp_ros.geometry import StereoCamera
-
-BOX_COLOURS = (
-    'Green: ground truth. Orange, blue, pink: cars, pedestrians and cyclists that were found, '
-    'with their scores; other classes have other colours. The side that leads is tinted. Thick '
-    'lines: objects that were missed, and false alarms.')
 
 NO_HEAD = 'the model has no detection head: no boxes are scored'
 BOX_NOTE = (
@@ -85,7 +76,6 @@ def plot_box_precision(folder: Path, scores: Mapping[str, dict]) -> list[tuple[P
         scores: `BoxScore.result` by model, or None.
     """
     scores = {name: score for name, score in scores.items() if score}
-    recall = [100 * position / POSITIONS for position in range(POSITIONS + 1)]
     plots = []
     for label in dict.fromkeys(label for score in scores.values()
                                for label in score['average_precision']):
@@ -98,33 +88,12 @@ def plot_box_precision(folder: Path, scores: Mapping[str, dict]) -> list[tuple[P
                 if values and values['ap']:
                     title = metric_name(key)
                     curves[f'{name}, {title}' if len(scores) > 1 else title] = (
-                        recall, values['precision'])
+                        values['precision'])
                     truths, shown = values['truths'], level
         if curves:
-            path = folder / f'precision_{label.lower()}.png'
-            plot_curves(path, curves, 'recall, %', 'precision, %', f'{label}, {shown}')
-            plots.append((path, f'{label}: {truths} objects'))
+            plots.append((draw_precision(folder, label, shown, curves),
+                          f'{label}: {truths} objects'))
     return plots
-
-
-def draw_matches(left: np.ndarray, camera: StereoCamera, found: Boxes,
-                 truth: Optional[LabelledBoxes], matches: Optional[BoxMatches],
-                 score_threshold: float) -> np.ndarray:
-    """Show boxes on the left image and from above, misses and false alarms in thick lines.
-
-    Args:
-        left: (H, W, 3) uint8 RGB or (H, W) uint8 grey.
-        camera: rig of this image.
-        found: what was published.
-        truth: true boxes, if they are known.
-        matches: of the two.
-        score_threshold: of the boxes to show; that of `matches`.
-    """
-    left = left if left.ndim == 3 else np.repeat(left[..., None], 3, axis=2)
-    kept = np.flatnonzero(found.score >= score_threshold).tolist()
-    return show_boxes(left, camera, found.select(kept), truth,
-                      [kept.index(number) for number in matches.false_alarms] if matches else (),
-                      matches.missed if matches else ())
 
 
 def describe_matches(matches: BoxMatches) -> str:

@@ -14,13 +14,13 @@ import numpy as np
 
 from svp_ros.boxes import Boxes, clip_boxes, LabelledBoxes, project_boxes
 from svp_ros.eval.average_precision import LEVELS, NEIGHBOURS, score_classes, ScoredImage
+from svp_ros.eval.detection_score import BANDS, VISIBLE
 from svp_ros.frame import Limits
 from svp_ros.geometry import StereoCamera
 
 SCORE_THRESHOLD = Limits.score_threshold
 FOUND_WITHIN = 2.0  # metres on the ground between the centres
-BANDS = (0, 10, 20, 30, 50)  # metres
-WORST_OCCLUSION, LARGEST_TRUNCATION = 2, 0.5  # of the objects that count
+_, WORST_OCCLUSION, LARGEST_TRUNCATION = VISIBLE  # of the objects that count
 ANY_OCCLUSION = 'any occlusion'
 
 

@@ -15,13 +15,20 @@ from typing import Optional
 from tqdm import tqdm
 
 from svp_ros.arguments import parse_arguments, parse_size
+from svp_ros.box_pictures import show_errors
 from svp_ros.data.formats import read_image, write_image
 from svp_ros.data.kitti_object import write_results
 from svp_ros.data.labelled_frames import find_frames
 from svp_ros.engine.choose import ENGINES, PRECISIONS
-from svp_ros.eval.detection_report import detection_tables, make_picture, write_report
-from svp_ros.eval.detection_score import detect_frames, DetectedFrame, score_detections
+from svp_ros.eval.detection_report import detection_tables, write_report
+from svp_ros.eval.detection_score import (
+    detect_frames,
+    DetectedFrame,
+    score_detections,
+    VISIBLE,
+)
 from svp_ros.eval.tables import format_text, spread
+from svp_ros.frame import Limits
 from svp_ros.predictor import NETWORK_SIZE, StereoPredictor
 from svp_ros.provenance import describe_device, find_commit
 
@@ -52,9 +59,9 @@ def write_pictures(folder: Path, detected: Sequence[DetectedFrame], scores: dict
             missed = [row['index'] for row in scores['objects']
                       if row['frame'] == name and not row['located']]
             alarms = [row['index'] for row in scores['false_alarms'] if row['frame'] == name]
-            write_image(folder / files[name], make_picture(
-                read_image(item.frame.left), item.camera, item.image, scores['score_threshold'],
-                missed, alarms))
+            write_image(folder / files[name], show_errors(
+                read_image(item.frame.left), item.camera, item.image.found, item.image.truth,
+                scores['score_threshold'], missed, alarms))
     return files
 
 
@@ -83,7 +90,7 @@ def choose_classes(predictor: StereoPredictor, wanted: Optional[Sequence[str]]) 
     if unknown:
         raise ValueError(f'model {name} does not know the class "{unknown[0]}"; it knows '
                          f'{", ".join(known)}')
-    return list(wanted or known)
+    return list(dict.fromkeys(wanted or known))
 
 
 def main(argv: Optional[list[str]] = None) -> int:
@@ -117,8 +124,9 @@ def main(argv: Optional[list[str]] = None) -> int:
 def _warn_without_truth(scores: dict, detected: Sequence[DetectedFrame]) -> None:
     if not scores['objects']:
         there = sorted({label for item in detected for label in item.image.truth.label})
-        logger.warning('no visible object of the classes %s; the labels are %s',
-                       ', '.join(scores['classes']), ', '.join(there) or 'empty')
+        logger.warning('no visible object of the classes %s; the labels are %s (visible: '
+                       'occlusion up to %d, truncation up to %g)', ', '.join(scores['classes']),
+                       ', '.join(there) or 'empty', *VISIBLE[1:])
 
 
 def _parse(argv: list[str]) -> argparse.Namespace:
@@ -135,7 +143,8 @@ def _parse(argv: list[str]) -> argparse.Namespace:
                         help='name in models/ or a .safetensors file (default: %(default)s)')
     parser.add_argument('--classes', nargs='+', metavar='NAME',
                         help='score only these (default: all that the model knows)')
-    parser.add_argument('--score-threshold', type=float, default=0.3, metavar='S',
+    parser.add_argument('--score-threshold', type=float,
+                        default=Limits.score_threshold, metavar='S',
                         help='least score for recall, depth errors, false alarms and pictures; '
                         'average precision takes every score (default: %(default)s)')
     parser.add_argument('--device', default='auto',

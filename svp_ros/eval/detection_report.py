@@ -1,20 +1,17 @@
 """What `svp evaluate detection` shows: tables, precision-recall curves and pictures."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 import json
 from pathlib import Path
 from typing import Optional
 
-import numpy as np
-
-from svp_ros.box_pictures import show_boxes
-from svp_ros.eval.average_precision import LEVELS, POSITIONS, ScoredImage
+from svp_ros.box_pictures import LEGEND
+from svp_ros.eval.average_precision import LEVELS, POSITIONS
 from svp_ros.eval.detection_score import IMAGE_OVERLAP
 from svp_ros.eval.page import figure, heading, note, paragraph, side_by_side, table, write_page
 from svp_ros.eval.plots import plot_curves
 from svp_ros.eval.tables import name_band, Table
-from svp_ros.geometry import StereoCamera
 
 METRIC_NAMES = {'2d': '2D', 'bev': 'BEV', '3d': '3D'}
 NO_DATA = 'no data'
@@ -66,24 +63,6 @@ def metric_name(key: str) -> str:
     return f'{METRIC_NAMES[metric]}, IoU {overlap}'
 
 
-def make_picture(left: np.ndarray, camera: StereoCamera, image: ScoredImage,
-                 score_threshold: float, missed: Sequence[int],
-                 false_alarms: Sequence[int]) -> np.ndarray:
-    """Show truth and detections on the left image and from above, uint8 RGB.
-
-    Args:
-        left: (H, W, 3) uint8 RGB.
-        camera: rig of this image.
-        image: truth and detections.
-        score_threshold: of the detections to show.
-        missed: numbers of the truths in thick lines.
-        false_alarms: numbers of the detections in thick lines.
-    """
-    kept = np.flatnonzero(image.found.score >= score_threshold).tolist()
-    return show_boxes(left, camera, image.found.select(kept), image.truth,
-                      [kept.index(number) for number in false_alarms], missed)
-
-
 def write_report(folder: Path, report: dict) -> None:
     """Write metrics.json, plots, and a page with the tables, the plots and the pictures.
 
@@ -100,10 +79,7 @@ def write_report(folder: Path, report: dict) -> None:
         for name, file in files.items()) for kind, files in report['pictures'].items() if files]
     write_page(folder / 'report.html', f'3D boxes of {report["model"]["name"]}', [
         *tables, heading('Precision and recall'), side_by_side(plots),
-        note('Green: ground truth. Orange, blue, pink: cars, pedestrians and cyclists that were '
-             'found, with their scores; other classes have other colours. The side that leads is '
-             'tinted. Thick lines: objects that were not located, and false alarms.'),
-        *pictures, heading('Run'), paragraph(report['command']),
+        note(LEGEND), *pictures, heading('Run'), paragraph(report['command']),
         note(f'Commit {report["commit"] or "unknown"}, {report["device"]}, network size '
              f'{report["network_size"][0]}x{report["network_size"][1]}, median inference '
              f'{report["inference_ms"]:.0f} ms.')])
@@ -112,17 +88,32 @@ def write_report(folder: Path, report: dict) -> None:
 def plot_precision(folder: Path, report: dict) -> list[tuple[Path, str]]:
     """Plot precision over recall of every class that has data; returns paths and captions."""
     plots = []
-    recall = [100 * position / POSITIONS for position in range(POSITIONS + 1)]
     for label, metrics in report['average_precision'].items():
-        curves = {metric_name(key): (recall, levels['moderate']['precision'])
+        curves = {metric_name(key): levels['moderate']['precision']
                   for key, levels in metrics.items() if levels['moderate']['ap']}
         if curves:
-            path = folder / f'precision_{label.lower()}.png'
-            plot_curves(path, curves, 'recall, %', 'precision, %', f'{label}, moderate')
+            path = draw_precision(folder, label, 'moderate', curves)
             count = next(iter(metrics.values()))['moderate']['truths']
             plots.append((path, f'{label}: {count} objects. Precision is the highest from each '
                                 'recall on, as average precision takes it.'))
     return plots
+
+
+def draw_precision(folder: Path, label: str, level: str,
+                   curves: Mapping[str, Sequence[float]]) -> Path:
+    """Plot precision over recall of one class; returns the path.
+
+    Args:
+        folder: exists.
+        label: the class.
+        level: of difficulty, for the title.
+        curves: precision at the recalls 0, 1/40, ... 1 by name, percent.
+    """
+    path = folder / f'precision_{label.lower().replace("/", "_")}.png'
+    recall = [100 * position / POSITIONS for position in range(POSITIONS + 1)]
+    plot_curves(path, {name: (recall, precision) for name, precision in curves.items()},
+                'recall, %', 'precision, %', f'{label}, {level}')
+    return path
 
 
 def _list_errors(report: dict, frame: str) -> str:

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from svp_ros.boxes import clip_boxes, project_boxes
+from svp_ros.boxes import clip_boxes, DIFFICULTIES, project_boxes
 from svp_ros.data.labelled_frames import LabelledFrame
 from svp_ros.eval.average_precision import Matcher, overlap_limits, score_classes, ScoredImage
 from svp_ros.geometry import StereoCamera
 from svp_ros.predictor import StereoResult
 
 BANDS = (0, 10, 20, 30, 50)  # metres
-VISIBLE = (0, 2, 0.5)  # least height, worst occlusion and largest truncation: "hard", any height
+VISIBLE = (0, *DIFFICULTIES[-1][1:])  # the limits of "hard", but any height
 IMAGE_OVERLAP = 0.5  # of 2D boxes, from which on an object counts as seen
 
 # Called with left and right image and the camera.
@@ -38,12 +38,15 @@ def detect_frames(frames: Iterable[LabelledFrame], predict: Predict,
     """Run a predictor over labelled frames and keep its boxes of the given classes.
 
     Raises:
-        ValueError: If there is no frame, or one is unreadable.
+        ValueError: If there is no frame, one is unreadable, or the network returned NaN.
     """
     detected = []
     for frame in frames:
         left, right, camera, truth = frame.load()
         result = predict(left, right, camera)
+        if not np.isfinite(result.disparity_filled).all():
+            raise ValueError(f'{frame.name}: the network returned NaN or infinity; take a higher '
+                             'precision or another model')
         found = result.boxes.select([label in classes for label in result.boxes.label])
         box2d = clip_boxes(project_boxes(found.box3d, camera), camera.width, camera.height)
         detected.append(DetectedFrame(frame, camera, ScoredImage(truth, found, box2d),

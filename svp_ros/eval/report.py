@@ -8,13 +8,12 @@ from typing import Optional
 import cv2
 import numpy as np
 
+from svp_ros.box_pictures import LEGEND, show_errors
 from svp_ros.data.formats import write_image
 from svp_ros.eval.box_report import (
-    BOX_COLOURS,
     BOX_NOTE,
     box_tables,
     describe_matches,
-    draw_matches,
     NO_HEAD,
 )
 from svp_ros.eval.box_score import SCORE_THRESHOLD
@@ -79,8 +78,9 @@ class PictureTaker:
         self._section.pictures.append((path, describe_frame(frame)))
         if frame.matches is not None:
             path = path.with_name(f'{path.stem}_boxes.png')
-            write_image(path, draw_matches(frame.left, frame.camera, frame.boxes,
-                                           frame.true_boxes, frame.matches, SCORE_THRESHOLD))
+            write_image(path, show_errors(
+                frame.left, frame.camera, frame.boxes, frame.true_boxes, SCORE_THRESHOLD,
+                frame.matches.missed, frame.matches.false_alarms))
             self._section.pictures.append((path, (
                 f'Boxes of frame {frame.index + 1}: {describe_matches(frame.matches)}.')))
 
@@ -183,7 +183,7 @@ def _section(section: Section) -> str:
         heading(section.name.capitalize()), paragraph(section.description), side_by_side(tables),
         note('Errors are those of valid published pixels with ground truth; the message does not '
              'hold what the network guesses elsewhere.'),
-        *([note(BOX_NOTE), note(BOX_COLOURS)] if boxes else []),
+        *([note(BOX_NOTE), note(LEGEND)] if boxes else []),
         *([note(f'3D boxes: {NO_HEAD}.')] if 'boxes' in scores and not boxes else []),
         *(figure(picture, caption) for picture, caption in section.pictures)])
 
