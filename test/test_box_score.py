@@ -119,6 +119,16 @@ def test_names_may_differ_in_case_and_unknown_classes_do_not_count():
     assert score.result()['average_precision']['Car']['3d@0.7']['easy']['ap'] == 100
 
 
+def test_matches_count_among_all_that_was_published():
+    score = BoxScore(CLASSES)
+    found = boxes([[9, 0.9, 9, 4, 1.5, 1.8, 0], *STREET[:1], [-9, 0.9, 9, 4, 1.5, 1.8, 0]],
+                  ['Dog', 'Car', 'Car'])
+    matches = score.add(label(occlusion=0), found, CAMERA)
+    assert [hit[:2] for hit in matches.hits] == [(0, 1)]
+    assert matches.missed == [1, 2] and matches.false_alarms == [2]
+    assert score.result()['objects']['Car']['false_alarms'] == 1
+
+
 def test_only_average_precision_takes_low_scores():
     score = BoxScore(CLASSES, 0.5)
     matches = score.add(label(occlusion=0), boxes(score=(0.4, 0.5, 0.9)), CAMERA)

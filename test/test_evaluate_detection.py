@@ -209,6 +209,18 @@ def test_a_network_that_returns_nan_is_no_score_of_0(street):
         detect_frames(find_frames(street), lambda *_: result, CLASSES)
 
 
+def test_labels_may_differ_from_the_classes_in_case(tmp_path):
+    (_, car, _), (_, van, _) = STREET[:2]
+    write_frame(tmp_path / 'a', [('car', car, 0), ('van', van, 0)])
+
+    def find(_, boxes):
+        return Boxes(np.array([car, van], np.float32), ['Car'] * 2, np.float32([0.8, 0.9]))
+
+    scores = score_detections(detect(tmp_path, find), ['Car'], 0.3)
+    assert scores['average_precision']['Car']['3d@0.7']['easy']['ap'] == 100
+    assert len(scores['objects']) == 1 and scores['false_alarms'] == []
+
+
 def test_no_frame_is_an_error():
     with pytest.raises(ValueError, match='no frame'):
         detect_frames([], None, CLASSES)

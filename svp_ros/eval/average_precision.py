@@ -7,7 +7,7 @@ with 40 truths or fewer, each position here takes the first score that reaches i
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from operator import itemgetter
 
@@ -208,6 +208,12 @@ def recall_thresholds(scores: Sequence[float], truths: int) -> list[float]:
             thresholds.append(score)
             recall += 1 / POSITIONS  # added up, so that ties are rounded as in the kit
     return thresholds
+
+
+def spell_labels(truth: LabelledBoxes, classes: Iterable[str]) -> LabelledBoxes:
+    """Spell labels that differ from `classes` or their neighbours in case alone as these."""
+    spelt = {name.lower(): name for name in (*NEIGHBOURS.values(), *classes)}
+    return replace(truth, label=[spelt.get(name.lower(), name) for name in truth.label])
 
 
 def overlap_limits(label: str) -> tuple[float, float]:

@@ -45,6 +45,7 @@ def box_tables(scores: Mapping[str, dict]) -> list[Table]:
         for low, high in sorted(bands, key=itemgetter(0)):
             object_rows.append([f'{label}, {name_band(low, high)}', *(
                 _describe_band(score, label, low) for score in scores.values())])
+    precision_rows.append(['pairs scored', *(str(score['pairs']) for score in scores.values())])
     levels = next(iter(next(iter(first['average_precision'].values())).values()))
     names = ' / '.join(levels) if ANY_OCCLUSION not in levels else ANY_OCCLUSION
     return [part for part in (

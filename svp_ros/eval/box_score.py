@@ -13,7 +13,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from svp_ros.boxes import Boxes, clip_boxes, LabelledBoxes, project_boxes
-from svp_ros.eval.average_precision import LEVELS, NEIGHBOURS, score_classes, ScoredImage
+from svp_ros.eval.average_precision import (
+    LEVELS,
+    NEIGHBOURS,
+    score_classes,
+    ScoredImage,
+    spell_labels,
+)
 from svp_ros.eval.detection_score import BANDS, VISIBLE
 from svp_ros.frame import Limits
 from svp_ros.geometry import StereoCamera
@@ -73,13 +79,15 @@ class BoxScore:
             found: what was published, whatever its score.
             camera: the rectified rig.
             graded: whether the occlusion of the truth is known.
+
+        Returns:
+            Which boxes of the classes are right; the numbers are those of `truth` and `found`.
         """
-        spelt = {name.lower(): name for name in (*NEIGHBOURS.values(), *self.classes)}
-        truth = replace(truth, label=[spelt.get(name.lower(), name) for name in truth.label])
-        found = found.select([name in self.classes for name in found.label])
+        truth = spell_labels(truth, self.classes)
+        known = found.select([name in self.classes for name in found.label])
         self._graded |= graded
-        box2d = clip_boxes(project_boxes(found.box3d, camera), camera.width, camera.height)
-        self._images.append(ScoredImage(truth, found, box2d))
+        box2d = clip_boxes(project_boxes(known.box3d, camera), camera.width, camera.height)
+        self._images.append(ScoredImage(truth, known, box2d))
         matches = [match_boxes(truth, found, label, self._threshold, graded)
                    for label in self.classes]
         joined = BoxMatches(*([item for match in matches for item in getattr(match, kind)]

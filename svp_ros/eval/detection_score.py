@@ -11,7 +11,13 @@ import numpy as np
 
 from svp_ros.boxes import clip_boxes, DIFFICULTIES, project_boxes
 from svp_ros.data.labelled_frames import LabelledFrame
-from svp_ros.eval.average_precision import Matcher, overlap_limits, score_classes, ScoredImage
+from svp_ros.eval.average_precision import (
+    Matcher,
+    overlap_limits,
+    score_classes,
+    ScoredImage,
+    spell_labels,
+)
 from svp_ros.geometry import StereoCamera
 from svp_ros.predictor import StereoResult
 
@@ -37,6 +43,8 @@ def detect_frames(frames: Iterable[LabelledFrame], predict: Predict,
                   classes: Sequence[str]) -> list[DetectedFrame]:
     """Run a predictor over labelled frames and keep its boxes of the given classes.
 
+    The labels may differ from the classes in case.
+
     Raises:
         ValueError: If there is no frame, one is unreadable, or the network returned NaN.
     """
@@ -49,8 +57,8 @@ def detect_frames(frames: Iterable[LabelledFrame], predict: Predict,
                              'precision or another model')
         found = result.boxes.select([label in classes for label in result.boxes.label])
         box2d = clip_boxes(project_boxes(found.box3d, camera), camera.width, camera.height)
-        detected.append(DetectedFrame(frame, camera, ScoredImage(truth, found, box2d),
-                                      result.timing['inference']))
+        image = ScoredImage(spell_labels(truth, classes), found, box2d)
+        detected.append(DetectedFrame(frame, camera, image, result.timing['inference']))
     if not detected:
         raise ValueError('no frame to evaluate')
     return detected
