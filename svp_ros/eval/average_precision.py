@@ -2,7 +2,7 @@
 
 The rules are those of KITTI's development kit for the object benchmark, with its 40 recall
 positions (https://www.cvlibs.net/datasets/kitti/eval_object.php). One is ours: the kit leaves the
-recall positions above the number of truths empty, so that a perfect detector of 5 cars gets 12.5;
+recall positions above the number of truths empty, so that a perfect detector of 5 cars gets 10;
 with 40 truths or fewer, each position here takes the first score that reaches it.
 """
 

@@ -17,6 +17,9 @@ METRIC_NAMES = {'2d': '2D', 'bev': 'BEV', '3d': '3D'}
 NO_DATA = 'no data'
 MOST_OBJECTS = 40  # that the report lists one by one
 
+PRECISION_NOTE = (
+    'Average precision as in the development kit of KITTI, except for 40 objects or fewer: the '
+    'kit leaves the recall positions above their number at 0, here they count.')
 PICTURES = {
     'misses': 'The nearest objects that were not located',
     'false_alarms': 'The surest false alarms',
@@ -78,7 +81,7 @@ def write_report(folder: Path, report: dict) -> None:
         f'<h3>{escape(name)}</h3>\n<img src="{escape(file)}">\n{_list_errors(report, name)}'
         for name, file in files.items()) for kind, files in report['pictures'].items() if files]
     write_page(folder / 'report.html', f'3D boxes of {report["model"]["name"]}', [
-        *tables, heading('Precision and recall'), side_by_side(plots),
+        *tables, note(PRECISION_NOTE), heading('Precision and recall'), side_by_side(plots),
         note(LEGEND), *pictures, heading('Run'), paragraph(report['command']),
         note(f'Commit {report["commit"] or "unknown"}, {report["device"]}, network size '
              f'{report["network_size"][0]}x{report["network_size"][1]}, median inference '
