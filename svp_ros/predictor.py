@@ -175,9 +175,9 @@ class StereoPredictor:
         row = torch.tensor([camera_row(camera.scaled(w / camera.width, h / camera.height))],
                            dtype=torch.float32, device=maps.device)
         box3d, score, label = (x[0].cpu() for x in decode_boxes(maps, row, self._mean_sizes))
-        kept = int((score >= LEAST_SCORE).sum())
-        return Boxes(box3d[:kept].numpy(), [self.classes[i] for i in label[:kept]],
-                     score[:kept].numpy())
+        kept = (score >= LEAST_SCORE) & box3d.isfinite().all(dim=1)
+        return Boxes(box3d[kept].numpy(), [self.classes[i] for i in label[kept]],
+                     score[kept].numpy())
 
 
 class _Stopwatch:

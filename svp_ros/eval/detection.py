@@ -139,7 +139,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
                         help='text file with the names of the frames to score (default: all)')
     parser.add_argument('--limit', type=int, metavar='N',
                         help='score only N frames, evenly spread over those found')
-    parser.add_argument('--model', default='small',
+    parser.add_argument('--model', default='nano',
                         help='name in models/ or a .safetensors file (default: %(default)s)')
     parser.add_argument('--classes', nargs='+', metavar='NAME',
                         help='score only these (default: all that the model knows)')

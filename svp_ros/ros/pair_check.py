@@ -42,13 +42,16 @@ class PairCheck:
         return alignment_findings(self.alignment)
 
     def due(self) -> bool:
-        """Tell whether the time has come for another pair."""
-        return monotonic() >= self._next
+        """Tell whether the time has come for another pair; then it comes again later."""
+        now = monotonic()
+        if now < self._next:
+            return False
+        self._next = now + PERIOD_S
+        return True
 
     def offer(self, left: np.ndarray, right: np.ndarray, camera: StereoCamera) -> None:
         """Give a rectified pair, (H, W, 3) or (H, W) uint8, with its camera; returns at once."""
         with self._condition:
-            self._next = monotonic() + PERIOD_S
             self._offered = left, right, camera
             self._condition.notify()
 

@@ -88,19 +88,20 @@ class Worker:
         logger = self._node.get_logger()
         while self._pacer.wait() and (pair := self._intake.sync.take()) is not None:
             self._working_since = monotonic()
+            predictor = self._models.predictor
             try:
-                self._process(*pair)
+                self._process(*pair, predictor)
             except ValueError as error:
                 self.statistics.count_bad_frame(str(error))
                 logger.warning(f'pair dropped: {error}', throttle_duration_sec=LOG_PERIOD_S)
             except torch.cuda.OutOfMemoryError:
                 torch.cuda.empty_cache()
-                text = (f'{self._models.predictor.device} is out of memory; stop other programs '
+                text = (f'{predictor.device} is out of memory; stop other programs '
                         'on it, or take a smaller model or network size')
                 self.statistics.count_bad_frame(text, diagnostics.ERROR)
                 logger.error(f'pair dropped: {text}', throttle_duration_sec=LOG_PERIOD_S)
             except Exception as error:  # one bad pair must not end the node, nor pass in silence
-                if not self._node.context.ok():  # nothing can be published any more
+                if self._stopped or not self._node.context.ok():  # nobody publishes any more
                     return
                 self.statistics.count_bad_frame(
                     f'internal error, {type(error).__name__}: {error}', diagnostics.ERROR)
@@ -109,25 +110,26 @@ class Worker:
             finally:
                 self._working_since = None
 
-    def _process(self, left, right) -> None:
+    def _process(self, left, right, predictor) -> None:
         wanted, check = self._outputs.wanted(), self._intake.pair_check
+        due = check.due()
         if not wanted:
             self.statistics.count('skipped')
-            if not check.due():
+            if not due:
                 return
         start = perf_counter()
-        settings, predictor = self._node.settings, self._models.predictor
+        settings = self._node.settings
         pair = self._intake.rig.rectified_pair(image_to_array(left), image_to_array(right))
-        if check.due() and pair.camera:
+        if due and pair.camera:
             check.offer(pair.left, pair.right, pair.camera)
         if not wanted:
             return
         converted = perf_counter()
         result = predictor.predict(*same_channels(pair.left, pair.right), pair.camera)
         predicted = perf_counter()
+        frame = make_frame(left.header, pair, result, settings)
         if self._stopped:
             return
-        frame = make_frame(left.header, pair, result, settings)
         self._outputs.publish(frame)
         self._count(frame, result.timing, start, converted, predicted)
 
