@@ -29,7 +29,7 @@ class Limits:
     min_depth: float = 0.3
     max_depth: float = 100.0
     confidence_threshold: float = 0.0
-    score_threshold: float = 0.3
+    score_threshold: float = 0.15
     classes: tuple[str, ...] = ('all',)
     max_detections: int = 50
 

@@ -40,7 +40,7 @@ def test_truth_against_itself_is_perfect_and_no_truth_is_no_data():
     assert [hit[:2] for hit in matches.hits] == [(0, 0), (1, 1), (2, 2)]
     assert max(hit[2] for hit in matches.hits) == 0 and matches.errors == 0
     result = score.result()
-    assert result['pairs'] == 1 and result['score_threshold'] == 0.3
+    assert result['pairs'] == 1 and result['score_threshold'] == 0.15
     precision = result['average_precision']
     assert precision['Car']['3d@0.7']['easy'].keys() == {'ap', 'truths', 'precision'}
     # the far car is 21 px high: no level counts it

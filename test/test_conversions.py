@@ -296,7 +296,7 @@ def test_boxes_keep_the_limits_of_score_depth_class_and_number():
     box3d = np.tile(np.float32([0, 0, 0, 4, 1.5, 1.7, 0]), (5, 1))
     box3d[:, 2] = 10, 20, 30, 150, 40
     boxes = Boxes(box3d, ['Car', 'Tram', 'Car', 'Car', 'Tram'],
-                  np.float32([0.9, 0.8, 0.7, 0.6, 0.2]))
+                  np.float32([0.9, 0.8, 0.7, 0.6, 0.12]))
 
     def depths(**changes):
         return choose_boxes(boxes, NodeSettings(**changes)).box3d[:, 2].tolist()

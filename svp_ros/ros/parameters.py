@@ -81,7 +81,7 @@ class NodeSettings:
     confidence_threshold: float = _parameter(
         0.0, 'pixels with a lower confidence are invalid, 0 to 1', 0.0, 1.0, change=LIVE)
     score_threshold: float = _parameter(
-        0.3, 'boxes with a lower score are left out, 0 to 1', 0.0, 1.0, change=LIVE)
+        0.15, 'boxes with a lower score are left out, 0 to 1', 0.0, 1.0, change=LIVE)
     classes: tuple = _parameter(
         ('all',), 'classes of objects to report, as the model names them, or all', change=LIVE)
     max_detections: int = _parameter(50, 'boxes per pair, those with the best scores', 0, 64,
