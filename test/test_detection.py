@@ -125,6 +125,18 @@ def test_of_equal_neighbours_one_is_a_box():
     assert len(rounded) == len(box3d) == 3
 
 
+def test_a_box_that_repeats_a_better_one_has_no_score():
+    twice = BOX3D[[0, 0, 0, 1]].clone()
+    twice[1, 2] += 1.0  # a metre behind: no place for another car
+    twice[2, 0] += 2.0  # two metres beside: the next lane
+    boxes, camera = batch_of(twice, (0, 0, 0, 1))
+    maps = perfect_maps(boxes, camera)
+    box3d, _ = decode(maps, camera)
+    assert len(box3d) == 3
+    box3d, score, _ = (x[0] for x in decode_boxes(maps, camera, MEAN_SIZES))
+    assert (score[:4] > 0.5).sum() == 3 and (score[:4] == 0).sum() == 1
+
+
 def test_batch_without_objects_has_finite_losses():
     boxes, camera = torch.full((1, 3, 13), -1.0), torch.tensor([camera_row(CAMERA)])
     targets = detection_targets(boxes, camera, MEAN_SIZES, 32, 64)

@@ -120,8 +120,9 @@ def decode_boxes(maps: Tensor, camera: Tensor, mean_sizes: Tensor, most: int = 6
 
     Returns:
         (B, most, 7) box3d, (B, most) score in [0, 1] and (B, most) number of the class, best
-        first. The score is the height of the peak times the estimated probability that the
-        centre is less than DEPTH_WITHIN metres nearer or farther.
+        first; a box that repeats a better one has score 0. The score is the height of the peak
+        times the estimated probability that the centre is less than DEPTH_WITHIN metres nearer or
+        farther.
     """
     m = DetectionMaps.split(maps)
     fx, fy, cx, cy, baseline, doffs = (column[:, None, None] for column in camera.unbind(1))
@@ -152,7 +153,15 @@ def decode_boxes(maps: Tensor, camera: Tensor, mean_sizes: Tensor, most: int = 6
     alpha = _resolve_angle(at_cells(m.axis), at_cells(m.heading))
     yaw = yaw_from_observation(alpha, x, z)
     box3d = torch.cat((torch.stack((x, y, z), dim=2), size, yaw[..., None]), dim=2)
-    return box3d, score, label
+    return box3d, score * ~_find_repeats(box3d, label), label
+
+
+def _find_repeats(box3d: Tensor, label: Tensor) -> Tensor:
+    """Boxes (B, N) that lie in an earlier one of their class, where no other object has room."""
+    centre, reach = box3d[..., [0, 2]], (box3d[..., 3] + box3d[..., 5]) / 4
+    within = torch.cdist(centre, centre) < torch.minimum(reach[:, :, None], reach[:, None])
+    same = label[:, :, None] == label[:, None]
+    return (within & same).tril(-1).any(dim=2)
 
 
 def cell_centre(cell: Tensor) -> Tensor:
