@@ -238,6 +238,8 @@ def main(args=None) -> int:
         executor.shutdown()
         node.destroy_node()
         rclpy.try_shutdown()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)  # Python would let them kill its own end
     return 0
 
 
