@@ -65,7 +65,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     parser.add_argument('--config', type=Path, required=True, help='settings of every training')
     parser.add_argument('--out', type=Path, required=True, help='folder of the runs')
     parser.add_argument('--json', type=Path, default=Path('docs/results/detection_starts.json'))
-    parser.add_argument('--starts', nargs='+', default=['nano', 'nano_pretrained', NONE],
+    parser.add_argument('--starts', nargs='+', default=['nano_pretrained', NONE],
                         help=f'checkpoints by path or name in models/, or {NONE}')
     parser.add_argument('--budgets', nargs='+', type=int, default=[100, 1000],
                         help='numbers of labelled pairs')
