@@ -13,11 +13,13 @@ from svp_ros.train.detection_starts import main, plan, summarise
 
 
 def test_only_start_budget_and_seed_differ():
-    runs = plan(DetectionTraining(), ['nano', 'none'], [50, 400], 2)
-    assert list(runs)[:2] == [('nano', 50, 0), ('none', 50, 0)] and len(runs) == 8
+    runs = plan(DetectionTraining(), ['nano_pretrained', 'none'], [50, 400], 2)
+    assert list(runs)[:2] == [('nano_pretrained', 50, 0), ('none', 50, 0)] and len(runs) == 8
     for (start, budget, seed), run in runs.items():
         assert (run.start, run.stream.pairs, run.seed) == (
             None if start == 'none' else start, budget, seed)
+    with pytest.raises(ValueError, match='nano has learnt boxes already'):
+        plan(DetectionTraining(), ['nano'], [50], 1)
     with pytest.raises(ValueError, match='at least 4, got 3'):
         plan(DetectionTraining(), ['none'], [3], 1)
 

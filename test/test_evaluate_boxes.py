@@ -105,7 +105,7 @@ def test_scores_are_those_of_the_predictor(read, expected):
         found = boxes.select(slice(None))
         found.score[:] = found.score.round(2)
         matches = score.add(true_boxes(index), found, CAMERA)
-        assert float(rows[stamp]['boxes']) == (found.score >= 0.3).sum()
+        assert float(rows[stamp]['boxes']) == (found.score >= Limits.score_threshold).sum()
         assert float(rows[stamp]['objects_found']) == pytest.approx(
             100 * len(matches.hits) / 3, abs=1e-3)
         assert float(rows[stamp]['false_alarms']) == len(matches.false_alarms) > 0
@@ -129,7 +129,7 @@ def test_results_show_boxes_and_truth_in_the_left_frame(read, expected):
         boxes = expected[stamp]
         assert solids.frame_id == FRAME
         assert_same_boxes(to_boxes(solids, np.eye(4)),
-                          boxes.select(boxes.score.round(2) >= 0.3))
+                          boxes.select(boxes.score.round(2) >= Limits.score_threshold))
         solids = read_solids(truth[stamp])
         assert solids.label == LABELS
         np.testing.assert_allclose(to_boxes(solids, np.eye(4)).box3d, street_boxes(index).box3d,
