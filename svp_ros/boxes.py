@@ -153,6 +153,11 @@ def project_boxes(box3d: np.ndarray, camera: StereoCamera) -> np.ndarray:
     return np.where(np.isfinite(box2d), box2d, np.nan).astype(np.float32)
 
 
+def project_inside(box3d: np.ndarray, camera: StereoCamera) -> np.ndarray:
+    """Return the part (N, 4) of `project_boxes` within the image, as `clip_boxes` does."""
+    return clip_boxes(project_boxes(box3d, camera), camera.width, camera.height)
+
+
 def clip_boxes(box2d: np.ndarray, width: int, height: int) -> np.ndarray:
     """Clip boxes (N, 4) to the outer pixel centres of an image, as KITTI does."""
     return np.clip(box2d, 0, np.array([width - 1, height - 1] * 2, box2d.dtype))

@@ -69,6 +69,11 @@ class StereoCamera:
             width=round(self.width * sx), height=round(self.height * sy))
 
 
+def camera_row(camera: StereoCamera) -> tuple[float, ...]:
+    """Return fx, fy, cx, cy, baseline and doffs: the camera as networks and batches take it."""
+    return camera.fx, camera.fy, camera.cx, camera.cy, camera.baseline, camera.doffs
+
+
 def disparity_to_depth(disparity: Array, camera: StereoCamera) -> Array:
     """Convert disparity x_left - x_right to depth along the optical axis.
 

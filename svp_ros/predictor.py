@@ -13,9 +13,9 @@ from svp_ros.boxes import Boxes
 from svp_ros.engine.choose import make_engine
 from svp_ros.engine.graph import CONFIDENT_WITHIN
 from svp_ros.engine.images import finish_maps, PairBuffer
-from svp_ros.geometry import StereoCamera
+from svp_ros.geometry import camera_row, StereoCamera
 from svp_ros.model.build import load_checkpoint
-from svp_ros.model.detection import camera_row, CELL, decode_boxes
+from svp_ros.model.detection import CELL, decode_boxes
 from svp_ros.model.network import STRIDE
 from svp_ros.resources import find_resource
 

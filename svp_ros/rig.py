@@ -109,12 +109,12 @@ class StereoRig:
         """Raise ValueError until the patience is at its end."""
         now = monotonic()
         self._waiting_since = self._waiting_since or now
-        patient = now - self._waiting_since < self._patience_s
-        if not patient and self._rectify != 'on':
+        waits = self._rectify == 'on' or now - self._waiting_since < self._patience_s
+        if not waits:
             text += (': disparity in pixels only, with f and T of 0 and of images that must be '
                      'rectified; no depth, no cloud, no boxes')
         self.findings = (Finding('no camera_info', text, True),)
-        if patient or self._rectify == 'on':
+        if waits:
             raise ValueError(text)
 
     def _rebuild(self, left, right, width: int, height: int) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from svp_ros.geometry import project, StereoCamera
+from svp_ros.geometry import camera_row, project, StereoCamera
 from svp_ros.model.build import (
     build_model,
     load_checkpoint,
@@ -16,7 +16,7 @@ from svp_ros.model.build import (
     save_checkpoint,
     SIZES,
 )
-from svp_ros.model.detection import camera_row, CELL, decode_boxes, DetectionMaps, PARTS
+from svp_ros.model.detection import CELL, decode_boxes, DetectionMaps, PARTS
 from svp_ros.predictor import StereoPredictor
 from svp_ros.train.detection_losses import detection_losses, detection_targets, heat_loss
 

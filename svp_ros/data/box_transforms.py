@@ -17,9 +17,10 @@ from svp_ros.boxes import (
     project_boxes,
     wrap_angle,
 )
-from svp_ros.geometry import project, StereoCamera
+from svp_ros.geometry import camera_row, project, StereoCamera
 
 MAX_BOXES = 48
+CLASS, BOX3D, BOX2D, IGNORE = 0, slice(1, 8), slice(8, 12), 12  # columns of a batch's boxes
 NO_BOX = -1  # class of the rows after the last box
 OTHER = -2  # class of DontCare and of what is not asked for: nothing is to be learnt there
 LEAST_HEIGHT = 10  # pixels of the crop; what is smaller, cut or hidden more is ignored
@@ -90,18 +91,17 @@ def collate_boxes(boxes: Sequence[LabelledBoxes], cameras: Sequence[StereoCamera
         'camera' (B, 6): fx, fy, cx, cy, baseline, doffs.
     """
     table = np.zeros((len(boxes), MAX_BOXES, 13), np.float32)
-    table[..., 0] = NO_BOX
+    table[..., CLASS] = NO_BOX
     for rows, some, camera in zip(table, boxes, cameras):
         some = some.select(np.argsort(-box2d_area(some.box2d), kind='stable')[:MAX_BOXES])
         index = np.array([classes.index(label) if label in classes else OTHER
                           for label in some.label], np.float32)
-        rows[:len(some), 0] = index
-        rows[:len(some), 1:8] = np.nan_to_num(some.box3d)
-        rows[:len(some), 8:12] = some.box2d
-        rows[:len(some), 12] = (index == OTHER) | _too_hard(some, camera)
-    rigs = [(c.fx, c.fy, c.cx, c.cy, c.baseline, c.doffs) for c in cameras]
-    return {'boxes': torch.from_numpy(table).to(device),
-            'camera': torch.tensor(rigs, dtype=torch.float32, device=device)}
+        rows[:len(some), CLASS] = index
+        rows[:len(some), BOX3D] = np.nan_to_num(some.box3d)
+        rows[:len(some), BOX2D] = some.box2d
+        rows[:len(some), IGNORE] = (index == OTHER) | _too_hard(some, camera)
+    rigs = torch.tensor([camera_row(camera) for camera in cameras], dtype=torch.float32)
+    return {'boxes': torch.from_numpy(table).to(device), 'camera': rigs.to(device)}
 
 
 def _too_hard(boxes: LabelledBoxes, camera: StereoCamera) -> np.ndarray:

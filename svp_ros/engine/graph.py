@@ -8,7 +8,7 @@ import torch
 from torch import nn, Tensor
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from svp_ros.model.heads import Features
+from svp_ros.model.heads import Features, probability_within
 from svp_ros.model.network import DisparityNetwork, PATCH, STRIDE
 
 CONFIDENT_WITHIN = 3.0  # pixels of the network's input
@@ -41,7 +41,7 @@ class HeadPart(nn.Module):
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         features = Features(**dict(zip(FEATURES, tensors)))
         output = self.head(features)
-        confidence = 1 - torch.exp(-CONFIDENT_WITHIN * torch.exp(-output.log_scale.float()))
+        confidence = probability_within(CONFIDENT_WITHIN, output.log_scale.float())
         maps = output.disparity.float(), confidence, output.no_match.float()
         return maps if self.detection is None else (*maps, self.detection(features, output))
 

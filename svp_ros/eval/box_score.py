@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from svp_ros.boxes import Boxes, clip_boxes, LabelledBoxes, project_boxes
+from svp_ros.boxes import Boxes, LabelledBoxes, project_inside
 from svp_ros.eval.average_precision import (
     LEVELS,
     NEIGHBOURS,
@@ -86,7 +86,7 @@ class BoxScore:
         truth = spell_labels(truth, self.classes)
         known = found.select([name in self.classes for name in found.label])
         self._graded |= graded
-        box2d = clip_boxes(project_boxes(known.box3d, camera), camera.width, camera.height)
+        box2d = project_inside(known.box3d, camera)
         self._images.append(ScoredImage(truth, known, box2d))
         matches = [match_boxes(truth, found, label, self._threshold, graded)
                    for label in self.classes]

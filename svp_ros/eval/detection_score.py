@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from svp_ros.boxes import clip_boxes, DIFFICULTIES, project_boxes
+from svp_ros.boxes import DIFFICULTIES, project_inside
 from svp_ros.data.labelled_frames import LabelledFrame
 from svp_ros.eval.average_precision import (
     Matcher,
@@ -56,7 +56,7 @@ def detect_frames(frames: Iterable[LabelledFrame], predict: Predict,
             raise ValueError(f'{frame.name}: the network returned NaN or infinity; take a higher '
                              'precision or another model')
         found = result.boxes.select([label in classes for label in result.boxes.label])
-        box2d = clip_boxes(project_boxes(found.box3d, camera), camera.width, camera.height)
+        box2d = project_inside(found.box3d, camera)
         image = ScoredImage(spell_labels(truth, classes), found, box2d)
         detected.append(DetectedFrame(frame, camera, image, result.timing['inference']))
     if not detected:

@@ -12,8 +12,7 @@ from torch import nn, Tensor
 import torch.nn.functional as F
 
 from svp_ros.boxes import yaw_from_observation
-from svp_ros.geometry import StereoCamera
-from svp_ros.model.heads import DisparityOutput, Features
+from svp_ros.model.heads import DisparityOutput, Features, probability_within
 from svp_ros.model.layers import conv_bn, conv_bn_relu, ResidualBlock, tokens_to_map, upsample
 
 CELL = 4  # pixels of the network's input per cell of the maps
@@ -91,11 +90,6 @@ class DetectionHead(nn.Module):
                           log_scale, m.size, m.axis, m.heading), dim=1)
 
 
-def camera_row(camera: StereoCamera) -> tuple[float, ...]:
-    """Return fx, fy, cx, cy, baseline and doffs: one row of `camera` below."""
-    return camera.fx, camera.fy, camera.cx, camera.cy, camera.baseline, camera.doffs
-
-
 def centre_disparity(near: Tensor, depth_offset: Tensor, reach: Tensor) -> Tensor:
     """Disparity of the box's centre, `depth_offset` behind the surface of disparity `near`.
 
@@ -114,7 +108,7 @@ def decode_boxes(maps: Tensor, camera: Tensor, mean_sizes: Tensor, most: int = 6
 
     Args:
         maps: (B, classes + 12, h, w) of `DetectionHead`.
-        camera: (B, 6), `camera_row` of every image at the size of the network's input.
+        camera: (B, 6), `geometry.camera_row` of every image at the size of the network's input.
         mean_sizes: (classes, 3) length, height, width, metres.
         most: boxes per image.
 
@@ -132,7 +126,7 @@ def decode_boxes(maps: Tensor, camera: Tensor, mean_sizes: Tensor, most: int = 6
     disparity = centre_disparity(m.near[:, 0] - doffs, m.depth_offset[:, 0], reach)
     z = reach / disparity
     tolerance = disparity * DEPTH_WITHIN / z
-    certain = 1 - torch.exp(-tolerance * torch.exp(-m.log_scale[:, 0]))
+    certain = probability_within(tolerance, m.log_scale[:, 0])
 
     heat = m.heat.sigmoid()
     # of equal neighbours, which low precision makes, the first one only

@@ -1,7 +1,7 @@
 """Heads on the shared backbone: masked reconstruction, and disparity with confidence."""
 
 from dataclasses import dataclass
-from typing import Optional
+from typing import Optional, Union
 
 import torch
 from torch import nn, Tensor
@@ -68,6 +68,11 @@ class DisparityOutput:
     match_logits: tuple[Tensor, Tensor]
     evidence: Tensor
     detection: Optional[Tensor] = None
+
+
+def probability_within(distance: Union[float, Tensor], log_scale: Tensor) -> Tensor:
+    """Probability that an error of Laplacian scale exp(`log_scale`) is below `distance`."""
+    return 1 - torch.exp(-distance * torch.exp(-log_scale))
 
 
 @dataclass

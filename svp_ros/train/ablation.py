@@ -20,7 +20,7 @@ from svp_ros.predictor import StereoPredictor
 from svp_ros.provenance import describe_device, find_commit
 from svp_ros.train.disparity import DisparityTraining
 from svp_ros.train.proof_runs import run_all
-from svp_ros.train.runs import to_yaml
+from svp_ros.train.runs import to_yaml, use_photographs
 
 METRICS = ('epe', 'bad_1', 'bad_3', 'd1')
 
@@ -133,12 +133,10 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     parser.add_argument('--device', default='cpu', help='of the scoring')
     args = parser.parse_args(argv)
     scenes = find_scenes(args.labelled)
-    config = load_config(DisparityTraining, args.config)
+    config = use_photographs(load_config(DisparityTraining, args.config), args.photographs)
     config = replace(
         config, validation_pairs=4,
-        loop=replace(config.loop, steps=args.steps, validate_every=args.steps),
-        stream=replace(config.stream,
-                       photographs=args.photographs or config.stream.photographs))
+        loop=replace(config.loop, steps=args.steps, validate_every=args.steps))
     runs = plan(config, args.groups, args.seeds)
     folders = {run: f'{run[0].replace(" ", "_")}_{run[1]}' for run in runs}
     options = ['--cache', str(args.out / 'cache')] if args.cache else []

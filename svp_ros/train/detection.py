@@ -31,6 +31,7 @@ from svp_ros.train.runs import (
     refuse_options,
     settle_config,
     start_network,
+    use_photographs,
 )
 
 log = logging.getLogger(__name__)
@@ -182,9 +183,7 @@ def main(argv: Optional[list[str]] = None) -> int:
 
 def _settle(config: DetectionTraining, arguments: argparse.Namespace) -> DetectionTraining:
     """Let the command line win over the file."""
-    if arguments.photographs:
-        config = replace(config, stream=replace(config.stream,
-                                                photographs=arguments.photographs))
+    config = use_photographs(config, arguments.photographs)
     given = {name: getattr(arguments, name) for name in ('data', 'split', 'start')
              if getattr(arguments, name)}
     config = replace(config, **given)

@@ -7,6 +7,7 @@ from torch import Tensor
 import torch.nn.functional as F
 
 from svp_ros.boxes import observation_angle
+from svp_ros.data.box_transforms import BOX2D, BOX3D, CLASS, IGNORE, NO_BOX, OTHER
 from svp_ros.model.detection import (
     CELL,
     cell_centre,
@@ -14,8 +15,6 @@ from svp_ros.model.detection import (
     DetectionMaps,
 )
 
-# Columns of a batch's boxes, (B, N, 13).
-CLASS, BOX3D, BOX2D, IGNORE = 0, slice(1, 8), slice(8, 12), 12
 OWN = 0.3  # cells whose share in an object is at least this learn its box
 HEAT_SPREAD, OWN_SPREAD = 0.18, 0.36  # standard deviations, of half the 2D box
 MOST_METRES = 2.0  # per pixel; beyond, metres are not asked of a disparity that cannot tell them
@@ -51,9 +50,8 @@ def detection_targets(boxes: Tensor, camera: Tensor, mean_sizes: Tensor, h: int,
     """Spread the boxes of a batch over maps of h x w cells.
 
     Args:
-        boxes: (B, N, 13), see `data.transforms`: class, box3d, box2d, ignore; class -1 is padding,
-            other negative ones are objects of no asked class.
-        camera: (B, 6), `camera_row` of every crop.
+        boxes: (B, N, 13) of `collate_boxes`.
+        camera: (B, 6), `geometry.camera_row` of every crop.
         mean_sizes: (classes, 3) length, height, width, metres.
         h: rows of cells.
         w: columns of cells.
@@ -98,10 +96,10 @@ def detection_targets(boxes: Tensor, camera: Tensor, mean_sizes: Tensor, h: int,
     left, top, right, bottom = (box2d + box2d.new_tensor([-CELL, -CELL, CELL, CELL]) / 2
                                 )[..., None, None].unbind(2)
     inside = (columns >= left) & (columns <= right) & (rows >= top) & (rows <= bottom)
-    unasked = inside & ((label != -1) & ~there)[..., None, None]
+    unasked = inside & ((label != NO_BOX) & ~there)[..., None, None]
     for k in range(K):
         classes[:, k] = (heat * (label == k)[..., None, None]).amax(dim=1)
-        of_any = (label == k) | (label < -1)
+        of_any = (label == k) | (label == OTHER)
         ignored[:, k] = (unasked & of_any[..., None, None]).any(dim=1)
 
     centre = of_owner(torch.stack((u, v), dim=2))

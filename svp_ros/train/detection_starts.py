@@ -22,6 +22,7 @@ from svp_ros.predictor import find_model
 from svp_ros.provenance import describe_device, find_commit
 from svp_ros.train.detection import DetectionTraining
 from svp_ros.train.proof_runs import run_all
+from svp_ros.train.runs import use_photographs
 
 NONE = 'none'
 Runs = dict[tuple[str, int, int], DetectionTraining]
@@ -73,9 +74,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     parser.add_argument('--jobs', type=int, default=1, help='trainings at a time')
     parser.add_argument('--photographs', help='folder of photographs used as textures')
     args = parser.parse_args(argv)
-    config = load_config(DetectionTraining, args.config)
-    if args.photographs:
-        config = replace(config, stream=replace(config.stream, photographs=args.photographs))
+    config = use_photographs(load_config(DetectionTraining, args.config), args.photographs)
     runs = plan(config, args.starts, args.budgets, args.seeds)
     folders = {run: '_'.join((Path(run[0]).stem, *map(str, run[1:]))) for run in runs}
     if len(set(folders.values())) < len(runs):

@@ -8,14 +8,15 @@ import torch
 from torch import nn
 
 from svp_ros.box_pictures import show_boxes
-from svp_ros.boxes import Boxes, clip_boxes, project_boxes
+from svp_ros.boxes import Boxes, project_inside
 from svp_ros.data.box_transforms import LEAST_HEIGHT
 from svp_ros.data.formats import write_image
 from svp_ros.data.stream import StreamConfig, VALIDATION_SEED
 from svp_ros.data.world import StereoSample, World
 from svp_ros.eval.average_precision import average_precision, overlap_limits, ScoredImage
+from svp_ros.geometry import camera_row
 from svp_ros.model.build import ObjectClass
-from svp_ros.model.detection import camera_row, decode_boxes
+from svp_ros.model.detection import decode_boxes
 
 MODERATE = (2 * LEAST_HEIGHT, 1, 0.3)  # least height, worst occlusion, largest truncation
 PICTURES, SHOWN_SCORE = 4, 0.3  # of what is drawn
@@ -51,7 +52,7 @@ class Objects:
             box3d, score, label = (x[0].numpy() for x in decode_boxes(
                 maps, torch.tensor([camera_row(camera)], dtype=torch.float32), self.mean_sizes))
             found = Boxes(box3d, [self.names[i] for i in label], score)
-            box2d = clip_boxes(project_boxes(box3d, camera), camera.width, camera.height)
+            box2d = project_inside(box3d, camera)
             images.append(ScoredImage(street.boxes[0], found, box2d))
             if len(pictures) < PICTURES:
                 pictures.append(_picture(street, found))

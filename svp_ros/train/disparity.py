@@ -2,7 +2,7 @@
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Optional
 
@@ -36,6 +36,7 @@ from svp_ros.train.runs import (
     refuse_options,
     settle_config,
     start_network,
+    use_photographs,
 )
 
 PAIRS_PER_VALIDATION_BATCH = 4
@@ -148,10 +149,8 @@ def main(argv: Optional[list[str]] = None) -> int:
     if arguments.resume and not arguments.config:
         refuse_options(parser, arguments, '--resume without --config keeps the settings of the '
                        'run', 'photographs')
-    config = load_config(DisparityTraining, arguments.config)
-    if arguments.photographs:
-        config = replace(config, stream=replace(config.stream,
-                                                photographs=arguments.photographs))
+    config = use_photographs(load_config(DisparityTraining, arguments.config),
+                             arguments.photographs)
     folder = arguments.out
     config = settle_config(config, folder, arguments.resume, bool(arguments.config))
     scenes = find_scenes(arguments.labelled) if arguments.labelled else []

@@ -14,6 +14,7 @@ from svp_ros.data.labelled_frames import LabelledFrame
 from svp_ros.engine.graph import CONFIDENT_WITHIN
 from svp_ros.files import replace_file
 from svp_ros.model.build import is_pretrained, load_checkpoint, ObjectClass
+from svp_ros.model.heads import probability_within
 from svp_ros.predictor import find_model
 
 log = logging.getLogger(__name__)
@@ -98,7 +99,7 @@ def teach(teacher: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
     if not unknown.any():
         return batch
     output = teacher(batch['left'][unknown], batch['right'][unknown])
-    confidence = 1 - torch.exp(-CONFIDENT_WITHIN * torch.exp(-output.log_scale))
+    confidence = probability_within(CONFIDENT_WITHIN, output.log_scale)
     filled = {name: batch[name].clone() for name in ('disparity', 'valid', 'occluded')}
     filled['disparity'][unknown] = output.disparity
     filled['valid'][unknown] = (confidence > SURE) & (output.no_match < 0)

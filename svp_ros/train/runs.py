@@ -2,7 +2,7 @@
 
 import argparse
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 import logging
 from pathlib import Path
 import signal
@@ -67,6 +67,11 @@ def refuse_options(parser: argparse.ArgumentParser, arguments: argparse.Namespac
              if getattr(arguments, name) != parser.get_default(name)]
     if given:
         raise ValueError(f'{reason}; leave out {" and ".join(given)}')
+
+
+def use_photographs(config: Config, folder: Optional[str]) -> Config:
+    """Return the experiment with its stream's textures from a folder, if one is given."""
+    return replace(config, stream=replace(config.stream, photographs=folder)) if folder else config
 
 
 def settle_config(config: Config, folder: Path, resume: bool, given: bool) -> Config:
