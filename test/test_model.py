@@ -17,13 +17,21 @@ from svp_ros.model.build import (
 )
 from svp_ros.model.cross_attention import DisparityAttention, width_attention
 from svp_ros.model.heads import spread_evidence, spread_lookups
-from svp_ros.model.layers import convex_upsample, enlarge, fill_in, gather_disparities
+from svp_ros.model.layers import (
+    bilinear_mix,
+    convex_upsample,
+    enlarge,
+    fill_in,
+    gather_disparities,
+    upsample,
+)
 from svp_ros.model.matching import (
     copy_matches,
     expected_disparity,
     local_correlation,
     mask_outside,
     match_rows,
+    row_similarity,
     sample_rows,
 )
 from svp_ros.predictor import StereoPredictor
@@ -99,7 +107,7 @@ def test_local_correlation_equals_a_loop_and_is_zero_outside():
     torch.manual_seed(0)
     left, right = torch.nn.functional.normalize(torch.randn(2, 1, 6, 2, 9), dim=2).unbind(0)
     disparity = torch.rand(1, 1, 2, 9) * 5
-    scores = local_correlation(left, right, disparity, radius=2)
+    scores = local_correlation(row_similarity(left, right), disparity, radius=2)
     for y in range(2):
         for x in range(9):
             for k, offset in enumerate(range(-2, 3)):
@@ -115,6 +123,17 @@ def test_local_correlation_equals_a_loop_and_is_zero_outside():
 def test_convex_upsampling_scales_a_constant_map():
     fine = convex_upsample(torch.full((1, 1, 3, 4), 2.5), torch.randn(1, 144, 3, 4))
     torch.testing.assert_close(fine, torch.full((1, 1, 12, 16), 10.0))
+
+
+def test_a_fresh_mix_enlarges_bilinearly_and_another_one_keeps_edges_sharp():
+    torch.manual_seed(0)
+    coarse = torch.rand(2, 1, 5, 7)
+    logits = bilinear_mix(2)[:, None, None].expand(2, 36, 5, 7)
+    torch.testing.assert_close(convex_upsample(coarse, logits, 2), 2 * upsample(coarse),
+                               atol=2e-3, rtol=0)
+    nearest = torch.zeros(2, 9, 4, 5, 7)
+    nearest[:, 4] = 50
+    assert convex_upsample(coarse, nearest.flatten(1, 2), 2).unique().numel() == coarse.numel()
 
 
 def test_copying_along_certain_matches_shifts_exactly():

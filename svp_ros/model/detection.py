@@ -84,7 +84,7 @@ class DetectionHead(nn.Module):
         x = self.reduce8(self.block8(F.relu(x)))
         x = self.block4(torch.cat((upsample(x), disparity.evidence), dim=1))
         m = DetectionMaps.split(self.maps(x).float())
-        near = CELL * disparity.stages[3].detach() + m.near
+        near = CELL * disparity.stages[-1].detach() + m.near
         log_scale = LOG_SCALE_CENTRE + LOG_SCALE_REACH * torch.tanh(m.log_scale / LOG_SCALE_REACH)
         return torch.cat((m.heat, m.offset, near, m.depth_offset,
                           log_scale, m.size, m.axis, m.heading), dim=1)

@@ -8,6 +8,8 @@ from torch import nn, Tensor
 import torch.nn.functional as F
 
 from svp_ros.model.layers import (
+    bilinear_mix,
+    conv_bn,
     conv_bn_relu,
     convex_upsample,
     enlarge,
@@ -22,6 +24,7 @@ from svp_ros.model.matching import (
     local_correlation,
     mask_outside,
     match_rows,
+    row_similarity,
     sample_rows,
 )
 
@@ -55,7 +58,8 @@ class DisparityOutput:
         disparity: (B, 1, H, W), pixels, x_left - x_right >= 0.
         log_scale: (B, 1, H, W), log of the Laplacian scale of the error in pixels.
         no_match: (B, 1, H, W), logit that the right image does not show this point.
-        stages: disparities at 1/16, 1/8 (matched), 1/8 (refined) and 1/4, pixels of each map.
+        stages: disparities at 1/16, 1/8 (matched), 1/8 (refined), 1/4 and 1/4 (refined), pixels of
+            each map.
         match_logits: (B, levels, h, w) at 1/16 and 1/8, log-probability up to a constant.
         evidence: (B, C, h, w) at 1/4, what the last stage was decided by, for other heads.
         detection: (B, classes + 12, h, w) at 1/4, see `detection`; None without that head.
@@ -183,7 +187,7 @@ def spread_lookups(lookups: Tensor, patch_mask: Optional[Tensor]) -> Tensor:
 
 
 class DisparityHead(nn.Module):
-    """Coarse-to-fine disparity: match rows, refine at 1/8 and 1/4, upsample.
+    """Coarse-to-fine disparity: match rows, refine at 1/8 and twice at 1/4, upsample.
 
     Args:
         matching: finds the disparity at 1/8.
@@ -202,41 +206,59 @@ class DisparityHead(nn.Module):
         self.refine8 = conv_bn_relu(cost_channels + LOOKUPS + 1, cost_channels)
         self.residual8 = nn.Conv2d(cost_channels, 1, 3, padding=1)
 
+        self.upsampling8 = nn.Conv2d(cost_channels, 9 * 4, 1)
         self.reduce8 = conv_bn_relu(cost_channels, refine_channels, kernel=1)
         self.lookup4 = nn.Conv2d(quarter, quarter, 1)
         self.refine4 = nn.Sequential(
             conv_bn_relu(refine_channels + quarter + LOOKUPS + 1, refine_channels),
             ResidualBlock(refine_channels))
         self.residual4 = nn.Conv2d(refine_channels, 3, 3, padding=1)
+        self.again4 = nn.Sequential(
+            conv_bn_relu(refine_channels + LOOKUPS + 1, refine_channels),
+            conv_bn(refine_channels, refine_channels))
+        self.residual4_again = nn.Conv2d(refine_channels, 3, 3, padding=1)
         self.upsampling = nn.Conv2d(refine_channels, 9 * 16, 1)
         # correction, log scale, no match: start from "as matched, unsure by 1 px, visible"
         nn.init.constant_(self.residual4.bias, 0)
         nn.init.constant_(self.residual4.bias[2], -3)
+        # the second look at 1/4 starts from "as it is", the step to 1/4 from bilinear
+        for start in (self.again4[1][1].weight, self.residual4_again.weight,
+                      self.residual4_again.bias, self.upsampling8.weight):
+            nn.init.zeros_(start)
+        self.upsampling8.bias.data.copy_(bilinear_mix(2))
 
     def forward(self, f: Features) -> DisparityOutput:
         matches = self.matching(f)
 
         # 1/8 and 1/4: look around the current disparity and correct it
-        lookups = local_correlation(self.lookup8(f.left_eighth), self.lookup8(f.right_eighth),
-                                    matches.disparity8, RADIUS)
+        similarity8 = row_similarity(self.lookup8(f.left_eighth), self.lookup8(f.right_eighth))
+        lookups = local_correlation(similarity8, matches.disparity8, RADIUS)
         lookups = spread_lookups(lookups, f.patch_mask)
         evidence = self.refine8(torch.cat((matches.evidence, lookups, matches.disparity8), dim=1))
         disparity8 = F.relu(matches.disparity8 + self.residual8(evidence).float())
 
-        start4 = upsample(disparity8) * 2
-        lookups = local_correlation(
-            self.lookup4(f.left_quarter), self.lookup4(f.right_quarter), start4, RADIUS)
+        start4 = convex_upsample(disparity8, self.upsampling8(evidence), 2)
+        similarity4 = row_similarity(self.lookup4(f.left_quarter), self.lookup4(f.right_quarter))
+        lookups = local_correlation(similarity4, start4, RADIUS)
         lookups = spread_lookups(lookups, f.patch_mask)
         evidence = self.refine4(torch.cat(
             (upsample(self.reduce8(evidence)), f.left_quarter, lookups, start4), dim=1))
         residual, log_scale, no_match = self.residual4(evidence).float().chunk(3, dim=1)
         disparity4 = F.relu(start4 + residual)
 
+        lookups = local_correlation(similarity4, disparity4, RADIUS)
+        lookups = spread_lookups(lookups, f.patch_mask)
+        evidence = F.relu(evidence + self.again4(torch.cat(
+            (evidence, lookups, disparity4), dim=1)))
+        residual, log_scale_again, no_match_again = (
+            self.residual4_again(evidence).float().chunk(3, dim=1))
+        refined4 = F.relu(disparity4 + residual)
+
         return DisparityOutput(
-            disparity=convex_upsample(disparity4, self.upsampling(evidence)),
-            log_scale=upsample(log_scale.clamp(*LOG_SCALE_RANGE), 4),
-            no_match=upsample(no_match, 4),
-            stages=(matches.disparity16, matches.disparity8, disparity8, disparity4),
+            disparity=convex_upsample(refined4, self.upsampling(evidence)),
+            log_scale=upsample((log_scale + log_scale_again).clamp(*LOG_SCALE_RANGE), 4),
+            no_match=upsample(no_match + no_match_again, 4),
+            stages=(matches.disparity16, matches.disparity8, disparity8, disparity4, refined4),
             match_logits=(matches.logits16, matches.logits8),
             evidence=evidence)
 
@@ -278,7 +300,7 @@ class ReconstructionHead(nn.Module):
     def forward(self, f: Features, right: Tensor, output: DisparityOutput) -> Reconstruction:
         """Copy features and `right`, (B, 3, H, W) in normalised colours, along `output`."""
         copied8 = copy_matches(f.right_eighth, output.match_logits[1].softmax(dim=1))
-        copied4 = sample_rows(f.right_quarter, output.stages[3])
+        copied4 = sample_rows(f.right_quarter, output.stages[-1])
         copied = F.pixel_unshuffle(sample_rows(right, output.disparity), 4)
 
         x = upsample(self.context(tokens_to_map(f.left_decoded)))

@@ -105,6 +105,14 @@ def convex_upsample(disparity: Tensor, logits: Tensor, factor: int = 4) -> Tenso
     return F.pixel_shuffle(mixed, factor)
 
 
+def bilinear_mix(factor: int) -> Tensor:
+    """Logits (9 * factor**2,) with which `convex_upsample` enlarges bilinearly."""
+    centre = (torch.arange(factor) + 0.5) / factor - 0.5  # of the fine pixels, in coarse ones
+    along = (1 - (centre[None] - torch.arange(-1, 2)[:, None]).abs()).clamp(min=0)
+    weights = along[:, None, :, None] * along[None, :, None, :]
+    return weights.clamp(min=1e-4).log().flatten()
+
+
 def gather_disparities(similarity: Tensor, levels: int, fill: float) -> Tensor:
     """Re-index a row-wise similarity by disparity.
 

@@ -58,12 +58,24 @@ def expected_disparity(probability: Tensor, radius: int = 2) -> Tensor:
     return (windowed * levels).sum(1, keepdim=True) / windowed.sum(1, keepdim=True).clamp(1e-6)
 
 
-def local_correlation(left: Tensor, right: Tensor, disparity: Tensor, radius: int = 4) -> Tensor:
-    """Compare left features with right features around x_left - disparity.
+def row_similarity(left: Tensor, right: Tensor) -> Tensor:
+    """Compare every left pixel with every right pixel of its row.
 
     Args:
         left: (B, C, h, w) features.
         right: (B, C, h, w) features.
+
+    Returns:
+        (B, h, w_left, w_right) cosine similarities, float32.
+    """
+    return _row_similarity(left.permute(0, 2, 3, 1), right.permute(0, 2, 3, 1))
+
+
+def local_correlation(similarity: Tensor, disparity: Tensor, radius: int = 4) -> Tensor:
+    """Look up the similarity with the right image around x_left - disparity.
+
+    Args:
+        similarity: (B, h, w, w) of `row_similarity`.
         disparity: (B, 1, h, w), pixels of these maps.
         radius: offsets -radius ... radius are looked up.
 
@@ -73,13 +85,12 @@ def local_correlation(left: Tensor, right: Tensor, disparity: Tensor, radius: in
 
     Source: look-up in the row-wise correlation, RAFT-Stereo (Lipson et al. 2021).
     """
-    similarity = _row_similarity(left.permute(0, 2, 3, 1), right.permute(0, 2, 3, 1))
     w = similarity.shape[-1]
-    x_right = torch.arange(w, device=left.device) - disparity[:, 0].float()
+    x_right = torch.arange(w, device=similarity.device) - disparity[:, 0].float()
     column = x_right.floor()
     fraction = (x_right - column)[..., None]
     columns = column.long()[..., None] + torch.arange(
-        -radius, radius + 2, device=left.device)
+        -radius, radius + 2, device=similarity.device)
     outside = (columns < 0) | (columns >= w)
     scores = similarity.gather(-1, columns.clamp(0, w - 1)).masked_fill(outside, 0)
     scores = scores[..., :-1] * (1 - fraction) + scores[..., 1:] * fraction

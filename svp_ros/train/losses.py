@@ -6,8 +6,7 @@ import torch.nn.functional as F
 
 from svp_ros.model.heads import DisparityOutput
 
-STAGE_STRIDES = (16, 8, 8, 4)
-STAGE_WEIGHTS = (0.2, 0.3, 0.5, 0.7)
+STAGES = {'d16': (16, 0.2), 'm8': (8, 0.3), 'd8': (8, 0.5), 'd4': (4, 0.7), 'r4': (4, 0.7)}
 
 
 def masked_mean(values: Tensor, valid: Tensor) -> Tensor:
@@ -53,14 +52,12 @@ def disparity_losses(output: DisparityOutput, disparity: Tensor, valid: Tensor,
         valid: (B, 1, H, W) bool, True where the truth may be used.
         occluded: (B, 1, H, W) bool, True where the right image does not show the point.
 
-    Source: multi-stage smooth L1 as in GwcNet; Laplacian confidence after Kendall and Gal (2017),
+    Source: multi-stage L1 as in RAFT-Stereo; Laplacian confidence after Kendall and Gal (2017),
     with the error detached so that it never weakens the disparity loss.
     """
-    losses = {'full': masked_mean(
-        F.smooth_l1_loss(output.disparity, disparity, reduction='none'), valid)}
-    for name, stage, stride, weight in zip(
-            ('d16', 'm8', 'd8', 'd4'), output.stages, STAGE_STRIDES, STAGE_WEIGHTS):
-        error = F.smooth_l1_loss(stage * stride, at_stride(disparity, stride), reduction='none')
+    losses = {'full': masked_mean((output.disparity - disparity).abs(), valid)}
+    for (name, (stride, weight)), stage in zip(STAGES.items(), output.stages):
+        error = (stage * stride - at_stride(disparity, stride)).abs()
         losses[name] = weight * masked_mean(error, at_stride(valid, stride))
 
     visible = valid & ~occluded
