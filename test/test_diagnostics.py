@@ -106,6 +106,9 @@ def test_network_status_warns_above_the_limit():
     assert float(values['inference p50 (ms)']) == 8.0 and float(values['memory (MB)']) > 1
     status = network_status(report, CARD, 'cpu', 5.0)
     assert status.level == WARN and 'max_processing_time_ms (5)' in status.message
+    status = network_status(report, CARD, 'cpu', 5.0, problem='model big cannot be used')
+    assert status.level == WARN
+    assert status.message.startswith('model big cannot be used. Also: 95 % of the frames take up')
     status = network_status(report, CARD, 'cuda:0', 100.0, working_s=12.0)
     assert status.level == ERROR and 'in work for 12 s: cuda:0 hangs' in status.message
     statistics.forget_latencies()

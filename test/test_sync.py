@@ -114,6 +114,16 @@ def test_images_from_before_a_jump_back_are_not_paired_with_those_after_it():
     assert sync.take(0) is None and sync.counts['unpaired left'] == 2
 
 
+def test_what_waits_is_dropped_and_counted_when_asked():
+    sync = PairSynchronizer()
+    feed(sync, ('left', 1), ('right', 1), ('left', 2))
+    sync.clear()
+    assert sync.take(timeout=0) is None
+    assert (sync.counts['replaced'], sync.counts['unpaired left']) == (1, 1)
+    feed(sync, ('left', 3), ('right', 3))
+    assert sync.take(timeout=0) is not None
+
+
 def test_take_wakes_up_for_a_pair_and_for_close():
     sync = PairSynchronizer()
     taken = []

@@ -189,20 +189,22 @@ def network_status(report: dict, card: dict, device: str, limit_ms: float,
         level, text = ERROR, (
             f'one pair has been in work for {working_s:.0f} s: {device} hangs or is overloaded; '
             'look for other programs on it, restart the node')
-    elif problem:
-        level, text = WARN, problem
-    elif unknown:
-        level, text = WARN, (
-            f'classes names {", ".join(unknown)}, but {card["name"]} finds '
-            f'{", ".join(found) or "no objects"}; name some of these, or all')
-    elif report['quality'].get('valid pixels', 1.0) < FEW_PIXELS:
-        level, text = WARN, (
-            f'less than {FEW_PIXELS:.0%} of the pixels of the last frame are valid; check lenses '
-            'and light, the calibration, and min_depth, max_depth and confidence_threshold')
-    elif total is not None and total[1] > limit_ms:
-        level = WARN
-        text = (f'95 % of the frames take up to {total[1]:.0f} ms, more than '
+    else:
+        warnings = [problem] if problem else []
+        if unknown:
+            warnings.append(f'classes names {", ".join(unknown)}, but {card["name"]} finds '
+                            f'{", ".join(found) or "no objects"}; name some of these, or all')
+        if report['quality'].get('valid pixels', 1.0) < FEW_PIXELS:
+            warnings.append(
+                f'less than {FEW_PIXELS:.0%} of the pixels of the last frame are valid; check '
+                'lenses and light, the calibration, and min_depth, max_depth and '
+                'confidence_threshold')
+        if total is not None and total[1] > limit_ms:
+            warnings.append(
+                f'95 % of the frames take up to {total[1]:.0f} ms, more than '
                 f'max_processing_time_ms ({limit_ms:.0f}); take a smaller model or size')
+        if warnings:
+            level, text = WARN, '. Also: '.join(warnings)
     values = {'model': card['name'], 'sha256': card['sha256'], 'loading': loading or 'none',
               'device': device, 'classes': ', '.join(found) or 'none',
               'engine': f'{card["engine"]} {card["precision"]}',

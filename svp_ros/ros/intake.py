@@ -56,9 +56,9 @@ class Intake:
                 for key, subscription in self._subscriptions.items()}
 
     def enable(self, enabled: bool) -> None:
-        """Take images, or let them pass."""
+        """Take images, or let them pass, together with the pair that waits."""
         self.enabled = enabled
-        self.sync.restart_clocks()
+        self.sync.clear()
 
     def close(self) -> None:
         """Unsubscribe and wake up whoever waits for a pair."""

@@ -30,6 +30,7 @@ from svp_ros.ros.model_switch import ModelSwitch
 from svp_ros.ros.outputs import Outputs
 from svp_ros.ros.worker import LOG_PERIOD_S, StageTimes, Worker
 
+DEFAULT_THREADS = torch.get_num_threads()
 DIAGNOSTICS_PERIOD_S = 1.0
 STOP_S = 10.0  # a pair in work that takes longer is left behind
 GIVE_UP_S = 2.0  # likewise a network that is still loading
@@ -132,8 +133,7 @@ class StereoNode(ManagedNode):
         return self._left_behind is not None and not self._left_behind.wait(0)
 
     def _set_threads(self) -> None:
-        if self.settings.num_threads:
-            torch.set_num_threads(self.settings.num_threads)
+        torch.set_num_threads(self.settings.num_threads or DEFAULT_THREADS)
 
     def _describe_model(self) -> str:
         predictor = self._models.predictor

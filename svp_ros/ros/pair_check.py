@@ -56,11 +56,11 @@ class PairCheck:
             self._condition.notify()
 
     def close(self) -> None:
-        """End the thread after the check in progress."""
+        """End the thread after the check in progress, which is not waited for if it takes long."""
         with self._condition:
             self._closed = True
             self._condition.notify()
-        self._thread.join()
+        self._thread.join(PERIOD_S)
 
     def _work(self) -> None:
         while True:

@@ -158,7 +158,11 @@ def declare(node) -> NodeSettings:
             values[entry.name] = node.declare_parameter(
                 entry.name, entry.default, descriptor(entry)).value
         except (InvalidParameterTypeException, InvalidParameterValueException) as error:
-            raise ValueError(f'parameter {entry.name}: {error}') from error
+            hint = ''
+            if isinstance(entry.default, str) and 'BOOL' in str(error):
+                hint = ('; on and off mean true and false in YAML, so quote them: '
+                        f'-p {entry.name}:="\'off\'"')
+            raise ValueError(f'parameter {entry.name}: {error}{hint}') from error
     return NodeSettings(**values)
 
 

@@ -43,7 +43,7 @@ class PairSynchronizer:
         self._pair = None
         self._waiting = {'left': {}, 'right': {}}
         self._forget()
-        self.restart_clocks()
+        self._restart_clocks()
 
     def add(self, side: str, stamp: int, message: Any) -> None:
         """Store an image of `side` ('left' or 'right') with its stamp in nanoseconds."""
@@ -76,16 +76,18 @@ class PairSynchronizer:
             pair, self._pair = self._pair, None
             return pair
 
+    def clear(self) -> None:
+        """Drop everything, as for a pause that was asked for."""
+        with self._condition:
+            self._forget()
+        self._restart_clocks()
+
     def close(self) -> None:
         """Drop everything and make `take` return None at once."""
         with self._condition:
             self._forget()
             self._closed = True
             self._condition.notify_all()
-
-    def restart_clocks(self) -> None:
-        """Set all times in `last` to now, as after a pause that was asked for."""
-        self.last = dict.fromkeys(('left', 'right', 'pair'), monotonic())
 
     def offsets(self) -> Optional[StampOffsets]:
         """Measure how far the latest stamps of both sides lie apart; None before both came."""
@@ -108,6 +110,9 @@ class PairSynchronizer:
             latest = {side: list(stamps)[-FROZEN:] for side, stamps in self._stamps.items()}
         return [side for side, stamps in latest.items()
                 if len(stamps) == FROZEN and len(set(stamps)) == 1]
+
+    def _restart_clocks(self) -> None:
+        self.last = dict.fromkeys(('left', 'right', 'pair'), monotonic())
 
     def _forget(self) -> None:
         self.counts['replaced'] += self._pair is not None
