@@ -75,6 +75,7 @@ class Rig:
         self.infos = {side: self.node.create_publisher(CameraInfo, f'{side}/camera_info', 20)
                       for side in ('left', 'right')}
         self.received = {}
+        self._met = set()  # topics on which something came: both processes know each other
         self.diagnostics = {}
         self.node.create_subscription(DiagnosticArray, '/diagnostics', self._keep_diagnostics, 5)
 
@@ -101,13 +102,14 @@ class Rig:
         assert self.spin_until(lambda: all(p.get_subscription_count() for p in publishers), 180)
 
     def listen(self, *topics):
+        self._met -= set(topics)
         for topic in topics:
             self.received[topic] = []
             self.node.create_subscription(TYPES[topic], topic, self.received[topic].append,
                                           QoSProfile(depth=50))
         assert self.spin_until(lambda: all(self.node.count_publishers(f'/{self.namespace}/{topic}')
                                            for topic in topics), 180)
-        self.spin_for(0.3)  # the node has to see the subscriptions too
+        self.spin_for(0.3)  # the node has to see the subscriptions too, or `_meet` waits
 
     def spin_for(self, seconds):
         self.spin_until(lambda: False, seconds)
@@ -121,11 +123,11 @@ class Rig:
                 r=np.eye(3).ravel(), k=[c.fx, 0.0, cx, 0.0, c.fy, c.cy, 0.0, 0.0, 1.0],
                 p=[c.fx, 0.0, cx, p3, 0.0, c.fy, c.cy, 0.0, 0.0, 0.0, 1.0, 0.0]))
 
-    def send_pair(self, number, pair, encoding='rgb8', offset_ns=0):
+    def send_pair(self, number, pair, encoding='rgb8', offset_ns=0, nanosec=1000):
         header = Header(frame_id=FRAME)
         header.stamp.sec = number
         for (side, publisher), image in zip(self.images.items(), pair):
-            header.stamp.nanosec = 1000 + (offset_ns if side == 'right' else 0)
+            header.stamp.nanosec = nanosec + (offset_ns if side == 'right' else 0)
             publisher.publish(array_to_image(image, encoding, header))
 
     def stamps(self, topic):
@@ -133,11 +135,31 @@ class Rig:
 
     def exchange(self, numbers, topic='disparity', **keys):
         """Send pairs one after the other, each when the one before has come back."""
+        if topic not in self._met:
+            self._meet(numbers[0], topic, **keys)
         for number in numbers:
             self.send_infos()
             self.send_pair(number, random_pair(number), **keys)
             assert self.spin_until(lambda number=number: number in self.stamps(topic)), (
                 f'pair {number} did not come back; got {self.stamps(topic)}')
+
+    def _meet(self, number, topic, **keys):
+        """Send pairs until one comes back, and forget what came.
+
+        A process may know a topic of the other one before the other one knows this: what is sent
+        meanwhile is lost, as the middleware has it.
+        """
+        for attempt in range(1, 11):
+            self.send_infos()
+            nanosec = 50_000_000 * attempt  # older than the pair `number` itself
+            self.send_pair(number - 1, random_pair(), nanosec=nanosec, **keys)
+            if self.spin_until(lambda nanosec=nanosec: nanosec in [
+                    message.header.stamp.nanosec for message in self.received[topic]
+                    if message.header.stamp.sec == number - 1], 3):
+                break
+        self._met.add(topic)
+        for messages in self.received.values():
+            messages.clear()
 
     def call(self, kind, name, request, timeout=10.0):
         client = self.node.create_client(kind, name)

@@ -194,6 +194,15 @@ def test_the_node_can_be_paused(rig):
     rig.exchange([101])
 
 
+def test_a_word_that_yaml_takes_for_a_truth_value_is_explained():
+    process = subprocess.run(
+        [sys.executable, '-m', 'svp_ros.ros.node', '--ros-args', '-p', 'rectify:=off'],
+        capture_output=True, text=True, timeout=120)
+    assert process.returncode == 1 and process.stdout == ''
+    assert """so quote them: -p rectify:="'off'\"""" in process.stderr
+    assert process.stderr.count('\n') == 1
+
+
 def test_nothing_is_computed_without_subscribers_and_ctrl_c_twice_ends_cleanly(tiny_model,
                                                                                tmp_path):
     rig = Rig(*model_arguments(tiny_model), log=tmp_path / 'stderr')
