@@ -1,5 +1,6 @@
-"""What a measurement must carry to be repeated: the commit and the machine."""
+"""What a measurement must carry to be repeated: the commit, the machine and the versions."""
 
+from importlib import metadata
 import os
 from pathlib import Path
 import platform
@@ -9,6 +10,9 @@ from typing import Optional
 import torch
 
 import svp_ros
+
+PACKAGES = ('nncf', 'numpy', 'onnxruntime', 'opencv-python', 'opencv-python-headless', 'openvino',
+            'rclpy', 'ros-rclpy', 'rosbags', 'timm', 'torch')
 
 
 def find_commit() -> Optional[str]:
@@ -30,6 +34,17 @@ def describe_device(device: str) -> str:
     else:
         name = f'{_find_cpu_model()}, {torch.get_num_threads()} of {os.cpu_count()} threads'
     return f'{name}, torch {torch.__version__}'
+
+
+def find_versions() -> dict[str, str]:
+    """Return the versions of python, svp_ros and those packages of `PACKAGES` that are there."""
+    versions = {'python': platform.python_version(), 'svp_ros': svp_ros.__version__}
+    for package in PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions
 
 
 def _find_cpu_model() -> str:

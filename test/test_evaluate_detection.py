@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+import svp_ros
 from svp_ros.boxes import Boxes, clip_boxes, project_boxes
 from svp_ros.cli import main
 from svp_ros.data.formats import write_image
@@ -251,6 +252,8 @@ def test_command_prints_tables_and_writes_a_repeatable_report(street, finder, tm
     assert report['command'] == 'svp evaluate detection ' + ' '.join(argv)
     assert report['network_size'] == [64, 96] and report['classes'] == ['Car', 'Pedestrian']
     assert report['model']['name'] == 'finder' and report['device'] and 'commit' in report
+    assert report['versions']['svp_ros'] == svp_ros.__version__
+    assert {'python', 'numpy', 'torch'} <= report['versions'].keys()
     assert format_text(detection_tables(report)) in capsys.readouterr().out
     assert report['score_threshold'] == 0.1 and report['false_alarms']
     page = (out / 'report.html').read_text()
@@ -267,6 +270,19 @@ def test_command_prints_tables_and_writes_a_repeatable_report(street, finder, tm
     assert set(found.label) <= {'Car', 'Pedestrian'}
     np.testing.assert_allclose(
         box2d, clip_boxes(project_boxes(found.box3d, CAMERA), 600, 200), atol=0.2)
+
+
+def test_results_of_an_earlier_run_do_not_stay(street, finder, tmp_path):
+    out, split = tmp_path / 'out', tmp_path / 'split.txt'
+    argv = ['evaluate', 'detection', '--data', str(street), '--model', str(finder),
+            '--network-size', '64x96', '--out', str(out)]
+    assert main(argv) == 0
+    notes = out / 'results' / 'notes.txt'
+    notes.write_text('The far car is a van.\n')
+    assert {path.name for path in notes.parent.iterdir()} == {'a.txt', 'b.txt', notes.name}
+    split.write_text('a\n')
+    assert main([*argv, '--split', str(split)]) == 0
+    assert {path.name for path in notes.parent.iterdir()} == {'a.txt', notes.name}
 
 
 def test_command_scores_only_the_classes_and_frames_asked_for(street, finder, capsys):

@@ -99,6 +99,7 @@ def test_command_prints_a_table_and_writes_a_repeatable_report(data, tiny_model,
     assert report['network_size'] == [64, 96]
     assert re.fullmatch(r'[0-9a-f]{64}', report['model']['sha256'])
     assert report['device'] and 'commit' in report
+    assert {'python', 'svp_ros', 'numpy', 'torch'} <= report['versions'].keys()
     assert {'epe', 'bad_1', 'bad_2', 'bad_3', 'd1'} == set(report['mean']['sgbm'])
     assert format_text(score_tables(report)) in capsys.readouterr().out
     assert set(report['sets']) == {'b', 'set'} and 'network_sizes' not in report

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from operator import itemgetter
+from typing import Optional
 
 import numpy as np
 
@@ -214,6 +215,20 @@ def spell_labels(truth: LabelledBoxes, classes: Iterable[str]) -> LabelledBoxes:
     """Spell labels that differ from `classes` or their neighbours in case alone as these."""
     spelt = {name.lower(): name for name in (*NEIGHBOURS.values(), *classes)}
     return replace(truth, label=[spelt.get(name.lower(), name) for name in truth.label])
+
+
+def choose_classes(model: str, known: Sequence[str],
+                   wanted: Optional[Sequence[str]]) -> list[str]:
+    """Return the classes to score: those wanted, or all that the model knows.
+
+    Raises:
+        ValueError: If the model does not know a class.
+    """
+    unknown = [label for label in wanted or () if label not in known]
+    if unknown:
+        raise ValueError(f'model {model} does not know the class "{unknown[0]}"; it knows '
+                         f'{", ".join(known) or "none"}')
+    return list(dict.fromkeys(wanted or known))
 
 
 def overlap_limits(label: str) -> tuple[float, float]:

@@ -1,22 +1,16 @@
 """Score recordings of the node, each a section of one page, as the demo does."""
 
-from importlib import metadata
 import json
 import os
 from pathlib import Path
-import platform
 
 import torch
 
-import svp_ros
 from svp_ros.data.rosbag2 import BagReader
 from svp_ros.eval.box_report import summarise_boxes
 from svp_ros.eval.recording import score_recording
 from svp_ros.eval.report import PictureTaker, Section, write_report
-from svp_ros.provenance import describe_device, find_commit
-
-PACKAGES = ('numpy', 'opencv-python-headless', 'opencv-python', 'rosbags', 'torch', 'ros-rclpy',
-            'rclpy')
+from svp_ros.provenance import describe_device, find_commit, find_versions
 
 
 def score_section(section: Section, played: Path, recording: Path, pictures: Path,
@@ -48,16 +42,10 @@ def describe_run(command: str, scores: dict, device: str = 'cpu') -> dict:
 
 def describe_machine(command: str, device: str) -> dict:
     """Return command, commit, hardware and versions of the packages."""
-    versions = {'python': platform.python_version(), 'svp_ros': svp_ros.__version__}
-    for package in PACKAGES:
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     hardware = {'processor': describe_device(device), 'cores': os.cpu_count(), 'gpu': gpu}
     return {'command': command, 'commit': find_commit(), 'hardware': hardware,
-            'versions': versions}
+            'versions': find_versions()}
 
 
 def summarise(name: str, scores: dict) -> str:

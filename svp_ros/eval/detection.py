@@ -17,9 +17,10 @@ from tqdm import tqdm
 from svp_ros.arguments import parse_arguments, parse_size
 from svp_ros.box_pictures import show_errors
 from svp_ros.data.formats import read_image, write_image
-from svp_ros.data.kitti_object import write_results
+from svp_ros.data.kitti_object import read_results, write_results
 from svp_ros.data.labelled_frames import find_frames
 from svp_ros.engine.choose import ENGINES, PRECISIONS
+from svp_ros.eval.average_precision import choose_classes
 from svp_ros.eval.detection_report import detection_tables, write_report
 from svp_ros.eval.detection_score import (
     detect_frames,
@@ -30,7 +31,7 @@ from svp_ros.eval.detection_score import (
 from svp_ros.eval.tables import format_text, spread
 from svp_ros.frame import Limits
 from svp_ros.predictor import NETWORK_SIZE, StereoPredictor
-from svp_ros.provenance import describe_device, find_commit
+from svp_ros.provenance import describe_device, find_commit, find_versions
 
 logger = logging.getLogger(__name__)
 
@@ -66,8 +67,11 @@ def write_pictures(folder: Path, detected: Sequence[DetectedFrame], scores: dict
 
 
 def write_result_files(folder: Path, detected: Sequence[DetectedFrame]) -> None:
-    """Write every detection as KITTI's development kit reads it, one file per frame."""
+    """Write detections as KITTI's development kit reads them, a file per frame and no others."""
     folder.mkdir(parents=True, exist_ok=True)
+    for path in folder.glob('*.txt'):  # of an earlier run, which may have had other frames
+        if _is_result(path):
+            path.unlink()
     stems = [item.frame.name.rpartition('/')[2] for item in detected]
     if len(set(stems)) < len(stems):
         stems = [item.frame.name.replace('/', '_') for item in detected]
@@ -76,21 +80,12 @@ def write_result_files(folder: Path, detected: Sequence[DetectedFrame]) -> None:
                       item.frame.read_offset())
 
 
-def choose_classes(predictor: StereoPredictor, wanted: Optional[Sequence[str]]) -> list[str]:
-    """Classes to score: those wanted, or all that the model knows.
-
-    Raises:
-        ValueError: If the model finds no boxes, or does not know a class.
-    """
-    name, known = predictor.card['name'], predictor.classes
-    if not known:
-        raise ValueError(f'model {name} has no detection head; choose one that finds boxes (see '
-                         '"svp info"), or train one with "svp finetune detection"')
-    unknown = [label for label in wanted or () if label not in known]
-    if unknown:
-        raise ValueError(f'model {name} does not know the class "{unknown[0]}"; it knows '
-                         f'{", ".join(known)}')
-    return list(dict.fromkeys(wanted or known))
+def _is_result(path: Path) -> bool:
+    try:
+        read_results(path)
+    except ValueError:
+        return False
+    return True
 
 
 def main(argv: Optional[list[str]] = None) -> int:
@@ -102,7 +97,11 @@ def main(argv: Optional[list[str]] = None) -> int:
         frames = spread(frames, arguments.limit)
     predictor = StereoPredictor.load(arguments.model, arguments.device, arguments.network_size,
                                      arguments.engine, arguments.precision)
-    classes = choose_classes(predictor, arguments.classes)
+    name = predictor.card['name']
+    if not predictor.classes:
+        raise ValueError(f'model {name} has no detection head; choose one that finds boxes (see '
+                         '"svp info"), or train one with "svp finetune detection"')
+    classes = choose_classes(name, predictor.classes, arguments.classes)
     detected = detect_frames(tqdm(frames, 'detecting', unit='pair'), predictor.predict, classes)
     scores = score_detections(detected, classes, arguments.score_threshold)
     _warn_without_truth(scores, detected)
@@ -114,10 +113,10 @@ def main(argv: Optional[list[str]] = None) -> int:
         files = write_pictures(arguments.out, detected, scores, set().union(*chosen.values()))
         write_report(arguments.out, {
             'command': 'svp evaluate detection ' + ' '.join(argv), 'commit': find_commit(),
-            'device': describe_device(predictor.device), 'model': predictor.card,
-            'network_size': predictor.network_size,
-            **scores, 'pictures': {kind: {name: files[name] for name in names}
-                                   for kind, names in chosen.items()}})
+            'device': describe_device(predictor.device), 'versions': find_versions(),
+            'model': predictor.card, 'network_size': predictor.network_size, **scores,
+            'pictures': {kind: {name: files[name] for name in names}
+                         for kind, names in chosen.items()}})
     return 0
 
 
@@ -156,7 +155,8 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument('--precision', choices=PRECISIONS, default='fp32',
                         help='of the network (default: %(default)s)')
     parser.add_argument('--out', type=Path, help='also write metrics.json, report.html, pictures '
-                        'and results/ in the format of KITTI into this folder')
+                        'and results/ in the format of KITTI into this folder, instead of those '
+                        'of an earlier run')
     parser.add_argument('--pictures', type=int, default=8, metavar='N',
                         help='at most N pictures each of misses, of false alarms and of frames '
                         'evenly spread (default: %(default)s)')

@@ -28,7 +28,7 @@ from svp_ros.eval.metrics import DepthBandScore, DisparityScore, Reliability, Sp
 from svp_ros.eval.sgbm import sgbm_disparity
 from svp_ros.eval.tables import format_text, spread
 from svp_ros.predictor import CONFIDENT_WITHIN, NETWORK_SIZE, StereoPredictor, StereoResult
-from svp_ros.provenance import describe_device, find_commit
+from svp_ros.provenance import describe_device, find_commit, find_versions
 
 METRICS = ('epe', 'bad_1', 'bad_2', 'bad_3', 'd1')
 
@@ -187,9 +187,10 @@ def _by_set(rows: Sequence[dict], methods: Iterable[str]) -> dict:
 
 
 def describe_run(argv: list[str], predictor: StereoPredictor) -> dict:
-    """Collect what is needed to repeat a measurement: command, commit, model and machine."""
+    """Collect what is needed to repeat a measurement, from the command to versions."""
     return {'command': 'svp evaluate disparity ' + ' '.join(argv), 'commit': find_commit(),
-            'device': describe_device(predictor.device), 'model': predictor.card}
+            'device': describe_device(predictor.device), 'versions': find_versions(),
+            'model': predictor.card}
 
 
 def main(argv: Optional[list[str]] = None) -> int:
