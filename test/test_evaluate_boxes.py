@@ -20,6 +20,7 @@ from finder import (
 )
 import numpy as np
 import pytest
+from test_bag_scoring import diagnostics
 
 from svp_ros.boxes import wrap_angle
 from svp_ros.data import bag_messages
@@ -199,6 +200,31 @@ def test_a_recording_of_the_truth_is_perfect(tmp_path, bag, perfect, capsys):
     assert scores['objects']['Car']['found'] == 100
     assert scores['objects']['Car']['centre_error'] == pytest.approx(0, abs=1e-5)
     assert re.search('Car: 3D, IoU 0.7 +100.0 / 100.0 / 100.0', capsys.readouterr().out)
+
+
+def test_classes_that_a_node_was_not_asked_for_are_no_misses(tmp_path, bag, perfect):
+    cars = tmp_path / 'cars'
+    with BagReader(perfect) as original, BagWriter(cars) as recording:
+        recording.write('/diagnostics', STAMPS[0], diagnostics(
+            'node: network', model='the node', classes='Car, Pedestrian'))
+        for topic, time, message in original.messages():
+            if topic == '/markers':
+                message.markers = [marker for marker in message.markers
+                                   if marker.ns != 'Pedestrian']
+            recording.write(topic, time, message)
+
+    def score(*options):
+        out = tmp_path / 'out'
+        assert main([str(bag), '--out', str(out), '--recording', str(cars), *options]) == 0
+        return load(out)[0]['models']['the node']['boxes']
+
+    assert score()['objects']['Pedestrian']['found'] == 0
+    scores = score('--classes', 'Car', 'Car')
+    assert list(scores['objects']) == list(scores['average_precision']) == ['Car']
+    assert scores['objects']['Car']['found'] == 100
+    with pytest.raises(ValueError, match='model the node does not know the class "Dog"; it knows '
+                                         'Car, Pedestrian'):
+        score('--classes', 'Dog')
 
 
 def test_without_true_depth_there_is_one_level(tmp_path, folder, perfect, capsys):

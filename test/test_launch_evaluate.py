@@ -2,6 +2,7 @@
 
 import ast
 import os
+import re
 import shutil
 import subprocess
 
@@ -47,6 +48,24 @@ def test_the_choices_are_those_of_the_command(tmp_path, capsys):
             with pytest.raises(SystemExit):
                 bag.main(command_line(bag='x', **{name: 'wrong'}))
             assert f'--{name}: invalid choice' in capsys.readouterr().err
+
+
+def test_what_is_given_reaches_the_command(tmp_path):
+    missing = command_line(bag=str(tmp_path), truth_boxes='none', score_threshold='30')
+    with pytest.raises(ValueError, match='--score-threshold must be within 0 to 1, got 30'):
+        bag.main(missing)
+    assert '--truth-boxes=none' in missing
+
+
+def test_only_what_a_launch_does_not_need_is_left_to_the_command(capsys):
+    with pytest.raises(SystemExit):
+        bag.main(['--help'])
+    known = set(re.findall('^  --([a-z-]+)', capsys.readouterr().out, re.MULTILINE))
+    offered = {name.replace('_', '-') for name, *_ in ROWS}
+    assert known - offered == {
+        'recording', 'disparity-topic', 'network-size', 'baseline-override', 'min-depth',
+        'max-depth', 'confidence-threshold', 'classes', 'truth-tolerance', 'truth-transform',
+        'pictures', 'no-left-right', 'config'}
 
 
 @pytest.mark.skipif(not HAS_LAUNCH, reason='ros2 launch comes with ROS, not from package indexes')

@@ -31,6 +31,7 @@ from svp_ros.data.bag_transforms import make_transform
 from svp_ros.data.bag_truth import BagTruth
 from svp_ros.data.bags import read_stereo_pairs
 from svp_ros.data.rosbag2 import BagReader
+from svp_ros.eval.average_precision import choose_classes
 from svp_ros.eval.bag_box_pictures import BoxPictureTaker
 from svp_ros.eval.bag_live import play_through_node
 from svp_ros.eval.bag_pictures import PictureTaker
@@ -84,6 +85,9 @@ def main(argv: Optional[list[str]] = None) -> int:
         with ExitStack() as stack:
             sources, nodes = stack.enter_context(
                 _open_sources(arguments, dict(zip(names, models)), topics, images))
+            for name, source in sources.items():
+                if source.classes:
+                    source.classes = choose_classes(name, source.classes, arguments.classes)
             writer = stack.enter_context(
                 ResultsWriter(arguments.out / 'results.mcap', names, threshold))
             tolerance = arguments.truth_tolerance and round(arguments.truth_tolerance * 1e9)
@@ -247,6 +251,9 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument('--truth-boxes', metavar='TOPIC',
                         help='true 3D boxes: MarkerArray (cubes) or Detection3DArray; default: '
                         'what is called ground truth; none ignores it')
+    parser.add_argument('--classes', nargs='+', metavar='NAME',
+                        help='score only boxes of these, such as those that the parameter classes '
+                        'of a recorded node named; default: all that the model finds')
     parser.add_argument('--score-threshold', type=float, default=Limits.score_threshold,
                         metavar='S',
                         help='least score of the boxes that are shown and whose centres are '
