@@ -1,4 +1,4 @@
-"""3-D boxes in the left optical frame: convention, corners, projection, overlap, difficulty.
+"""3-D boxes in the left optical frame: convention, corners, projection, overlap.
 
 A box3d row is x, y, z, l, h, w, ry in metres and radians: the geometric centre, the length along
 the heading, the height along y (down) and the width across. The yaw ry turns about +y as in
@@ -28,8 +28,9 @@ CORNERS = np.array(list(product((-1, 1), repeat=3)))
 EDGES = np.array([(a, b) for a in range(8) for b in range(a + 1, 8) if (a ^ b) in (1, 2, 4)])
 NEAR = 0.1  # metres; what is nearer to the image plane has no useful projection
 
-# KITTI's easy, moderate, hard: a box is higher than so many pixels, and its worst occlusion and
-# largest truncation are these.
+# KITTI's easy, moderate, hard: a box is higher than so many pixels of the image that it was
+# labelled in, and its worst occlusion and largest truncation are these. What is easy is also one
+# of the moderate, and so on.
 DIFFICULTIES = ((40, 0, 0.15), (25, 1, 0.30), (25, 2, 0.50))
 UNKNOWN_OCCLUSION = 3
 VISIBLE_SHARES = (0.8, 0.4, 0.1)  # below them a thing is partly, largely, almost wholly occluded
@@ -211,22 +212,6 @@ def iou_3d(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     common = np.minimum(bottom_a[:, None], bottom_b) - np.maximum(top_a[:, None], top_b)
     return _over_union(_intersection_bev(a, b) * np.maximum(common, 0),
                        _extent(a, 3, 4, 5), _extent(b, 3, 4, 5))
-
-
-def difficulty(boxes: LabelledBoxes) -> np.ndarray:
-    """Return KITTI's level (N,): 0 easy, 1 moderate, 2 hard, 3 none of them.
-
-    An easy box is also one of the moderate, and so on. DontCare is 3. Heights are those of the
-    image that the boxes were labelled in.
-
-    Source: development kit of https://www.cvlibs.net/datasets/kitti/eval_object.php.
-    """
-    height = boxes.box2d[:, 3] - boxes.box2d[:, 1]
-    level = np.full(len(boxes), len(DIFFICULTIES))
-    for number, (least, worst, largest) in reversed(list(enumerate(DIFFICULTIES))):
-        level[(height > least) & (boxes.occlusion <= worst) & (boxes.truncation <= largest)
-              & (np.array(boxes.label) != DONT_CARE)] = number
-    return level
 
 
 def _ray_angle(x: Array, z: Array) -> Array:

@@ -143,15 +143,15 @@ def test_low_detections_are_neither_right_nor_wrong():
     assert Matcher(image, 'Car', '2d', MODERATE, 0.7).match(0.0).hits == [(0, 0), (1, 1)]
 
 
-def test_limits_of_difficulty():
-    def counted(height, occlusion, truncation, limits):
-        truth = label(('Car', 300, 100, 400, 100 + height, occlusion, truncation))
-        return score(truth, detect(), limits)['truths'] == 1
-
-    assert counted(25.5, 1, 0.3, MODERATE) and counted(40.5, 0, 0.15, EASY)
-    assert not counted(25, 1, 0.3, MODERATE) and not counted(40, 0, 0.15, EASY)
-    assert not counted(25.5, 2, 0.3, MODERATE) and not counted(25.5, 1, 0.31, MODERATE)
-    assert counted(25.5, 2, 0.5, HARD) and not counted(25.5, 3, 0.5, HARD)
+@pytest.mark.parametrize('height, occlusion, truncation, levels', [
+    (41, 0, 0.15, 3), (40, 0, 0.15, 2), (41, 1, 0.0, 2), (41, 0, 0.16, 2), (26, 1, 0.3, 2),
+    (26, 2, 0.0, 1), (26, 1, 0.31, 1), (26, 0, 0.5, 1), (25, 0, 0.0, 0), (90, 3, 0.0, 0),
+    (90, 0, 0.51, 0)])
+def test_levels_of_difficulty_are_those_of_kitti(height, occlusion, truncation, levels):
+    # the height has to exceed the limit
+    truth = label(('Car', 300, 100, 400, 100 + height, occlusion, truncation))
+    counted = [score(truth, detect(), limits)['truths'] for limits in (HARD, MODERATE, EASY)]
+    assert counted == [1] * levels + [0] * (3 - levels)
 
 
 def test_low_detections_of_any_class_take_a_truth():

@@ -12,7 +12,6 @@ from svp_ros.boxes import (
     CORNERS,
     corners,
     cut_share,
-    difficulty,
     EDGES,
     grade_occlusion,
     iou_2d,
@@ -56,13 +55,6 @@ def shapely_iou(a, b):
             volumes = np.prod(first[3:6]) + np.prod(second[3:6])
             volume[i, j] = common * height / (volumes - common * height)
     return bev, volume
-
-
-def labelled(box2d, occlusion, truncation, label='Car'):
-    N = len(box2d)
-    return LabelledBoxes(np.zeros((N, 7), np.float32), [label] * N,
-                         np.array(box2d, np.float32), np.array(truncation, np.float32),
-                         np.array(occlusion))
 
 
 def test_a_box_at_yaw_zero_has_its_length_along_x_and_its_height_along_y():
@@ -235,16 +227,6 @@ def test_no_boxes_overlap_nothing():
     assert iou_2d(np.zeros((0, 4)), np.zeros((3, 4))).shape == (0, 3)
 
 
-def test_difficulty_is_that_of_kitti():
-    # height, occlusion, truncation -> level; the height has to exceed the limit
-    cases = [(41, 0, 0.15, 0), (40, 0, 0.15, 1), (41, 1, 0.0, 1), (41, 0, 0.16, 1),
-             (26, 1, 0.3, 1), (26, 2, 0.0, 2), (26, 0, 0.5, 2), (25, 0, 0.0, 3),
-             (90, 3, 0.0, 3), (90, 0, 0.51, 3)]
-    boxes = labelled([[0, 10, 50, 10 + height] for height, *_ in cases],
-                     [case[1] for case in cases], [case[2] for case in cases])
-    np.testing.assert_array_equal(difficulty(boxes), [case[3] for case in cases])
-
-
 def test_truncation_is_the_area_that_clipping_cut_off():
     whole = np.array([[-10, 0, 10, 10], [-10, 90, 10, 110], [5, 5, 9, 9], [-9, 1, -5, 4],
                       [np.nan] * 4])
@@ -257,10 +239,6 @@ def test_occlusion_is_unknown_where_the_visible_share_is():
     assert grade_occlusion(np.array([1, 0.8, 0.79, 0.4, 0.39, 0.1, 0.09, 0, np.nan])).tolist() == [
         0, 0, 1, 1, 2, 2, 3, 3, 3]
     assert grade_occlusion(np.zeros(0)).shape == (0,)
-
-
-def test_regions_to_ignore_are_of_no_difficulty():
-    assert difficulty(labelled([[0, 0, 90, 90]], [-1], [-1], 'DontCare')) == [3]
 
 
 @pytest.mark.parametrize('field, value', [
