@@ -10,9 +10,10 @@ from lightning.fabric import seed_everything
 import torch
 from torch import nn, Tensor
 
+from svp_ros.boxes import LabelledBoxes
 from svp_ros.config import load_config
 from svp_ros.data.labelled import find_scenes
-from svp_ros.data.labelled_frames import find_frames
+from svp_ros.data.labelled_frames import find_frames, LabelledFrame
 from svp_ros.data.labelled_stream import LabelledStream, MixedStream
 from svp_ros.data.stream import batches, StreamConfig, WorldStream
 from svp_ros.model.build import build_model, get_size, NetworkConfig, ObjectClass
@@ -136,15 +137,12 @@ def main(argv: Optional[list[str]] = None) -> int:
     if arguments.resume and not arguments.config:
         refuse_options(parser, arguments, '--resume without --config keeps the settings of the '
                        'run', 'photographs', 'data', 'split', 'classes', 'start')
-    config = _settle(load_config(DetectionTraining, arguments.config), arguments)
     folder = arguments.out
-    config = settle_config(config, folder, arguments.resume,
-                           bool(arguments.config) or not arguments.resume)
+    config, frames, labels = _settle(arguments)
     scenes = find_scenes(arguments.labelled) if arguments.labelled else []
-    frames = find_frames(config.data, config.split) if config.data else []
     stream = replace(config.stream, boxes=config.network.class_names)
     if frames:
-        log.info(describe_labels(frames, config.network.class_names))
+        log.info(describe_labels(labels, config.network.class_names))
     folder.mkdir(parents=True, exist_ok=True)
 
     fabric = make_fabric(arguments.accelerator, arguments.devices, config.precision, folder,
@@ -181,16 +179,26 @@ def main(argv: Optional[list[str]] = None) -> int:
     return 0
 
 
-def _settle(config: DetectionTraining, arguments: argparse.Namespace) -> DetectionTraining:
-    """Let the command line win over the file."""
-    config = use_photographs(config, arguments.photographs)
+def _settle(arguments: argparse.Namespace
+            ) -> tuple[DetectionTraining, list[LabelledFrame], list[LabelledBoxes]]:
+    """Return the settings, the labelled frames that they name, and the boxes of these.
+
+    The command line wins over the file.
+    """
+    config = use_photographs(load_config(DetectionTraining, arguments.config),
+                             arguments.photographs)
     given = {name: getattr(arguments, name) for name in ('data', 'split', 'start')
              if getattr(arguments, name)}
     config = replace(config, **given)
+    if arguments.classes and not config.data:
+        raise ValueError('--classes takes the sizes from labels; name their folder with --data')
+    keeps_own = arguments.resume and not arguments.config
+    if keeps_own:
+        config = settle_config(config, arguments.out, resume=True, given=False)
+    frames = find_frames(config.data, config.split) if config.data else []
+    labels = [frame.read_boxes() for frame in frames]
     if arguments.classes:
-        if not config.data:
-            raise ValueError('--classes takes the sizes from labels; name their folder with '
-                             '--data')
-        config = replace(config, classes=measure_classes(
-            find_frames(config.data, config.split), arguments.classes))
-    return config
+        config = replace(config, classes=measure_classes(labels, arguments.classes))
+    if not keeps_own:
+        config = settle_config(config, arguments.out, arguments.resume, given=True)
+    return config, frames, labels

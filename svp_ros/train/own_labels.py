@@ -1,7 +1,7 @@
 """A user's own labels in training: their classes, and disparity from a teacher."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 import logging
 from pathlib import Path
 from typing import Optional
@@ -9,8 +9,8 @@ from typing import Optional
 import torch
 from torch import nn, Tensor
 
+from svp_ros.boxes import LabelledBoxes
 from svp_ros.data.box_transforms import LARGEST_TRUNCATION, WORST_OCCLUSION
-from svp_ros.data.labelled_frames import LabelledFrame
 from svp_ros.engine.graph import CONFIDENT_WITHIN
 from svp_ros.files import replace_file
 from svp_ros.model.build import is_pretrained, load_checkpoint, ObjectClass
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 SURE = 0.8  # confidence from which a network's own disparity is taken for the truth
 
 
-def measure_classes(frames: Sequence[LabelledFrame], names: Sequence[str]
+def measure_classes(labels: Iterable[LabelledBoxes], names: Sequence[str]
                     ) -> tuple[ObjectClass, ...]:
     """Mean size of every named class in the labels.
 
@@ -30,7 +30,7 @@ def measure_classes(frames: Sequence[LabelledFrame], names: Sequence[str]
         ValueError: If the labels have no box of a class; the text lists those that they have.
     """
     sizes: dict[str, list] = {}
-    for boxes in (frame.read_boxes() for frame in frames):
+    for boxes in labels:
         for label, box3d in zip(boxes.label, boxes.box3d):
             if (box3d[3:6] > 0).all():  # neither NaN nor degenerate
                 sizes.setdefault(label, []).append(box3d[3:6])
@@ -43,14 +43,14 @@ def measure_classes(frames: Sequence[LabelledFrame], names: Sequence[str]
         *(size.tolist() for size in sizes[name])))) for name in names)
 
 
-def describe_labels(frames: Sequence[LabelledFrame], names: Sequence[str]) -> str:
-    """Say how many boxes of the frames training can ask for.
+def describe_labels(labels: Sequence[LabelledBoxes], names: Sequence[str]) -> str:
+    """Say how many boxes of the labelled frames training can ask for.
 
     Raises:
         ValueError: If there is none.
     """
     asked, hidden, others = Counter(), 0, Counter()
-    for boxes in (frame.read_boxes() for frame in frames):
+    for boxes in labels:
         clear = ((boxes.occlusion >= 0) & (boxes.occlusion <= WORST_OCCLUSION)
                  & (boxes.truncation <= LARGEST_TRUNCATION))
         for label, seen in zip(boxes.label, clear):
@@ -60,7 +60,7 @@ def describe_labels(frames: Sequence[LabelledFrame], names: Sequence[str]) -> st
                 asked[label] += 1
             else:
                 hidden += 1
-    text = (f'{len(frames)} labelled frames show '
+    text = (f'{len(labels)} labelled frames show '
             f'{", ".join(f"{asked[name]} {name}" for name in names)}; ignored are {hidden} that '
             'are cut, hidden or of unknown occlusion, and other classes: '
             f'{", ".join(f"{count} {name}" for name, count in others.most_common()) or "none"}')
