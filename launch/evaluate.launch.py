@@ -27,8 +27,8 @@ ARGUMENTS = [
     ('tolerance', '0.0', None, 'by which the stamps of a pair may differ, seconds'),
     ('truth_topic', '', None, 'ground truth: DisparityImage, depth Image or PointCloud2; empty '
      'takes what is called ground truth, none ignores it'),
-    ('truth_boxes', '', None, 'true 3D boxes: MarkerArray (cubes) or Detection3DArray; empty takes '
-     'what is called ground truth, none ignores it'),
+    ('truth_boxes', '', None, 'true 3D boxes: MarkerArray (cubes) or Detection3DArray; empty '
+     'takes what is called ground truth, none ignores it'),
     ('score_threshold', '', None, 'least score of the boxes that are shown and whose centres are '
      'compared; average precision takes every score'),
     ('limit', '', None, 'score only the first pairs, this many; empty scores all'),

@@ -69,6 +69,7 @@ PARAMETERS = [
     ('target_rate', float, None, 'pairs to process per second; 0 as many as come'),
     ('output_resolution', str, ['', 'input', 'network'], 'size of the outputs'),
 ]
+STOP_S = '15'  # the node itself waits 12 s for a pair in work and a network that loads
 PROFILES = 'FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE'  # one if not given
 TOPICS = {f'{side}_{topic}': f'{side}/{name}' for side in ('left', 'right')
           for topic, name in (('image', 'image_rect'), ('camera_info', 'camera_info'))}
@@ -98,7 +99,8 @@ def start_nodes(context):
         PushRosNamespace(camera),
         Node(package='svp_ros', executable='stereo_node', name='stereo_node', output='screen',
              parameters=[LaunchConfiguration('params_file'), given], remappings=REMAPPINGS,
-             arguments=['--ros-args', '--log-level', LaunchConfiguration('log_level')]),
+             arguments=['--ros-args', '--log-level', LaunchConfiguration('log_level')],
+             sigterm_timeout=STOP_S),
         Node(package='rviz2', executable='rviz2', name='rviz',
              arguments=['-d', LaunchConfiguration('rviz_config')], remappings=REMAPPINGS,
              condition=IfCondition(LaunchConfiguration('rviz')))]) for camera in cameras]
@@ -115,8 +117,8 @@ def generate_launch_description():
         *[SetEnvironmentVariable(name, EnvironmentVariable(name, default_value=(
             EnvironmentVariable(other, default_value=PathJoinSubstitution(
                 [CONFIG, 'fastdds.xml']))))) for name, other in (PROFILES, PROFILES[::-1])],
-        OpaqueFunction(function=fill_in_camera),
-        GroupAction([
+        GroupAction([  # a scope, so that an including file can start different cameras
+            OpaqueFunction(function=fill_in_camera),
             PushRosNamespace(LaunchConfiguration('namespace')),
             SetParameter('use_sim_time', LaunchConfiguration('use_sim_time')),
             SetParameter('use_sim_time', True, condition=is_not('bag', '')),

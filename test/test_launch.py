@@ -136,11 +136,38 @@ def test_ros2_launch_takes_the_preset_of_a_camera_and_arguments_over_it(tiny_mod
     assert 'waiting for /kitti/camera_color_left/image_raw, ' in text and '/kitti/other' in text
 
 
-def run_launch(log, *arguments, nodes=1):
-    """Start stereo.launch.py, press Ctrl-C when its nodes wait for images; return the log."""
+INCLUDING = """
+from launch.actions import IncludeLaunchDescription
+from launch.substitutions import PathJoinSubstitution
+from launch_ros.substitutions import FindPackageShare
+
+from launch import LaunchDescription
+
+STEREO = PathJoinSubstitution([FindPackageShare('svp_ros'), 'launch', 'stereo.launch.py'])
+
+
+def generate_launch_description():
+    return LaunchDescription([
+        IncludeLaunchDescription(STEREO, launch_arguments=[
+            ('model', '{model}'), ('device', 'cpu'), ('camera', camera), ('namespace', name)])
+        for camera, name in (('realsense', 'front'), ('oak', 'rear'))])
+"""
+
+
+@pytest.mark.skipif(not HAS_LAUNCH, reason='ros2 launch comes with ROS, not from package indexes')
+def test_a_launch_file_of_a_robot_includes_it_for_different_cameras(tiny_model, tmp_path):
+    robot = tmp_path / 'robot.launch.py'
+    robot.write_text(INCLUDING.format(model=tiny_model))
+    text = run_launch(tmp_path / 'log', launch_file=[robot], nodes=2)
+    assert 'waiting for /front/infra1/image_rect_raw, /front/infra1/camera_info, ' in text
+    assert 'waiting for /rear/left/image_raw, /rear/left/camera_info, ' in text
+
+
+def run_launch(log, *arguments, launch_file=('svp_ros', 'stereo.launch.py'), nodes=1):
+    """Start a launch file, press Ctrl-C when its nodes wait for images; return the log."""
     with log.open('w') as output:
         process = subprocess.Popen(
-            ['ros2', 'launch', 'svp_ros', 'stereo.launch.py', *arguments],
+            ['ros2', 'launch', *launch_file, *arguments],
             stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
             env={**os.environ, 'ROS_DOMAIN_ID': str(1 + os.getpid() % 101)})
         try:
