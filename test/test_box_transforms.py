@@ -11,6 +11,7 @@ from svp_ros.config import make_config
 from svp_ros.data.box_transforms import (
     collate_boxes,
     crop_boxes,
+    ignore_border,
     MAX_BOXES,
     mirror_boxes,
     NO_BOX,
@@ -18,9 +19,10 @@ from svp_ros.data.box_transforms import (
 )
 from svp_ros.data.rendered import DISPARITIES, IMAGES, LABELS, RenderedPairs
 from svp_ros.data.stream import StreamConfig, WorldStream
-from svp_ros.data.transforms import augment, AugmentConfig
+from svp_ros.data.transforms import augment, AugmentConfig, flip
 from svp_ros.data.world import World, WorldConfig
 from svp_ros.geometry import disparity_to_depth, project, StereoCamera, unproject
+from svp_ros.train.detection_losses import detection_targets
 
 H, W = 128, 192
 CAMERA = StereoCamera(150.0, 170.0, 90.0, 60.0, 0.5, W, H, 86.0)
@@ -61,6 +63,30 @@ def test_what_leaves_the_image_in_the_mirror_is_cut_or_left_out():
     mirrored, _ = mirror_boxes(boxes, CAMERA)
     assert len(mirrored) == 2
     assert 0.05 < mirrored.truncation[0] < 0.95 and mirrored.truncation[1] == 0
+
+
+def test_what_only_the_right_eye_saw_is_not_taught_as_background():
+    labelled = boxes_of((0, 0.2, 8, 2, 1.5, 1, 0), label=['Car'])
+    unseen = np.float32([[4.25, 0.2, 6, 0.1, 1.7, 0.1, 0]])
+    left, y, right = project(corners(unseen)[0], CAMERA).T
+    assert left.min() > W - 1 > right.max()
+    batch = {name: torch.zeros(1, 1, H, W) for name in IMAGES + DISPARITIES}
+    batch |= {'boxes': [labelled], 'camera': [CAMERA]}
+    flipped = flip(batch, AugmentConfig(flip=1), torch.Generator())
+    table = collate_boxes(flipped['boxes'], flipped['camera'], ['Car', 'Pedestrian'])
+    asked = detection_targets(table['boxes'], table['camera'], torch.ones(2, 3), H // 4,
+                              W // 4).asked
+    x = (W - 1 - right) / 4
+    assert not asked[0, :, :, int(x.min()):int(x.max()) + 1].any()
+    assert asked[0, :, :, W // 4 // 8:].all()
+    plain = flip(batch, AugmentConfig(flip=0), torch.Generator())['boxes'][0]
+    assert plain.label == ['Car']
+
+
+def test_a_border_without_disparity_stays_asked():
+    camera = replace(CAMERA, cx_right=CAMERA.cx + 20)  # far things are farther right in the right
+    boxes = boxes_of((0, 0.2, 8, 2, 1.5, 1, 0))
+    assert ignore_border(boxes, camera)[0] is boxes
 
 
 def test_cropped_boxes_follow_the_pixels():

@@ -13,6 +13,7 @@ from svp_ros.boxes import (
     clip_boxes,
     cut_share,
     DIFFICULTIES,
+    DONT_CARE,
     LabelledBoxes,
     project_boxes,
     wrap_angle,
@@ -23,6 +24,7 @@ MAX_BOXES = 48
 CLASS, BOX3D, BOX2D, IGNORE = 0, slice(1, 8), slice(8, 12), 12  # columns of a batch's boxes
 NO_BOX = -1  # class of the rows after the last box
 OTHER = -2  # class of DontCare and of what is not asked for: nothing is to be learnt there
+BORDER_DEPTH = 5.0  # metres
 LEAST_HEIGHT = 10  # pixels of the crop; what is smaller, cut or hidden more is ignored
 _, WORST_OCCLUSION, LARGEST_TRUNCATION = DIFFICULTIES[-1]
 
@@ -47,6 +49,24 @@ def mirror_boxes(boxes: LabelledBoxes, camera: StereoCamera
     truncation = np.where(unknown, boxes.truncation, cut_share(whole, box2d))
     result = replace(boxes, box3d=box3d, box2d=box2d, truncation=truncation)
     return result.select(box2d_area(box2d) > 0), mirrored
+
+
+def ignore_border(boxes: LabelledBoxes, camera: StereoCamera
+                  ) -> tuple[LabelledBoxes, StereoCamera]:
+    """Add a DontCare region at the left border of a mirrored pair; instances are left out.
+
+    The left eye alone sees what is there, and the labels are those of the other eye, so that
+    things may be missing. The region is as wide as the disparity of things BORDER_DEPTH away;
+    nearer ones are wider than the strip that one eye alone sees of them, or are cut off.
+    """
+    width = min(camera.fx * camera.baseline / BORDER_DEPTH + camera.doffs, camera.width)
+    if width <= 1:
+        return boxes, camera
+    region = np.array([[0, 0, width - 1, camera.height - 1]], np.float32)
+    return LabelledBoxes(
+        np.concatenate([boxes.box3d, np.full((1, 7), np.nan, np.float32)]),
+        [*boxes.label, DONT_CARE], np.concatenate([boxes.box2d, region]),
+        np.append(boxes.truncation, np.float32(-1)), np.append(boxes.occlusion, -1)), camera
 
 
 def crop_boxes(boxes: LabelledBoxes, camera: StereoCamera, window: tuple[int, int, int, int],

@@ -13,7 +13,12 @@ import torch
 from torch import Tensor
 import torch.nn.functional as F
 
-from svp_ros.data.box_transforms import collate_boxes, crop_boxes, mirror_boxes
+from svp_ros.data.box_transforms import (
+    collate_boxes,
+    crop_boxes,
+    ignore_border,
+    mirror_boxes,
+)
 
 Batch = dict[str, Any]  # tensors; until they are collated, lists of boxes and of cameras
 
@@ -119,7 +124,8 @@ def flip(batch: Batch, config: AugmentConfig, generator: torch.Generator) -> Bat
     if 'boxes' in batch:
         pairs = zip(swap.flatten().tolist(), batch['boxes'], batch['camera'])
         result['boxes'], result['camera'] = zip(*(
-            mirror_boxes(*labels) if swapped else labels for swapped, *labels in pairs))
+            ignore_border(*mirror_boxes(*labels)) if swapped else labels
+            for swapped, *labels in pairs))
         return result
     return {name: torch.where(upside, x.flip(-2), x) for name, x in result.items()}
 
