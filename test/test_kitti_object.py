@@ -58,6 +58,12 @@ def test_calibration_is_that_of_the_colour_cameras(tmp_path):
     np.testing.assert_allclose(read_offset(path), OFFSET, atol=1e-12)
 
 
+def test_calibration_of_images_twice_as_large_is_refused(tmp_path):
+    path = write_calibration(tmp_path / 'calib.txt')
+    with pytest.raises(ValueError, match=r'principal point \(610.0, 173.0\) is at or beyond'):
+        read_calibration(path, 188, 621)
+
+
 def test_a_label_becomes_its_geometric_centre_in_the_left_colour_camera(tmp_path):
     path = write(tmp_path / '000000.txt', CAR + VAN)
     boxes = read_labels(path, OFFSET)

@@ -8,6 +8,7 @@ import pytest
 
 from svp_ros.boxes import clip_boxes, project_boxes
 from svp_ros.data.formats import write_image, write_pfm
+from svp_ros.data.kitti_object import read_tracks
 from svp_ros.data.labelled_frames import find_frames, read_boxes_json
 from svp_ros.data.render import main as render
 from svp_ros.geometry import StereoCamera
@@ -73,6 +74,38 @@ def test_frames_of_kitti_object_are_found(tmp_path):
     check_kitti_frame(frames[1])
     assert frames[1].left == tmp_path / 'training/image_2/000007.png'
     assert frames[1].disparity is None
+
+
+def test_frames_of_kitti_tracking_are_found(tmp_path):
+    base = tmp_path / 'training'
+    for number in range(3):
+        write_picture(base / f'image_02/0004/{number:06d}.png', 10)
+        write_picture(base / f'image_03/0004/{number:06d}.png', 20)
+    write_picture(base / 'image_02/0005/000000.png', 1)  # has no labels
+    write(base / 'calib/0004.txt', CALIBRATION + 'R_rect 1 0 0 0 1 0 0 0 1\n')
+    car, region = LABELS.splitlines()
+    person = car.replace('Car 0.00 0', 'Person 1 2')
+    write(base / 'label_02/0004.txt', f'0 7 {car.replace("0.00", "0")}\n0 -1 {region}\n'
+                                      f'2 9 {person}\n')
+    frames = find_frames(tmp_path)
+    assert [frame.name for frame in frames] == [f'training/0004/00000{n}' for n in range(3)]
+    check_kitti_frame(frames[0])
+    assert len(frames[1].read_boxes()) == 0
+    boxes = frames[2].load()[3]
+    assert (boxes.label, boxes.occlusion.tolist()) == (['Person_sitting'], [2])
+    assert boxes.truncation == np.float32(0.3)
+    split = write(tmp_path / 'split.txt', '0004/000002')
+    assert [frame.name for frame in find_frames(base, split)] == ['0004/000002']
+
+
+@pytest.mark.parametrize('line, message', [
+    ('0 1 Car 0.5 0 ', 'truncated must be 0, 1, 2 or -1 in KITTI tracking'),
+    ('0 Car 0 0 ', "line 1: could not convert string to float: 'Car'"),
+    ('', 'line 1: .* has 15 columns, got 10')])
+def test_broken_tracks_are_named(tmp_path, line, message):
+    path = write(tmp_path / '0000.txt', line + LABELS.splitlines()[0].partition(' 0 ')[2])
+    with pytest.raises(ValueError, match=f'0000.txt.*{message}'):
+        read_tracks(path)
 
 
 def test_a_scene_with_labels_of_kitti_beside_its_images_is_found(tmp_path):
@@ -196,7 +229,7 @@ def test_images_and_calibration_of_different_size_are_refused(tmp_path):
     write_kitti(tmp_path / 'k', '000001')
     for eye in ('image_2', 'image_3'):
         write_picture(tmp_path / 'k' / eye / '000001.png', 5, (H, W // 2))
-    with pytest.raises(ValueError, match='principal point .* outside of these, which are 40x24'):
+    with pytest.raises(ValueError, match='principal point .* border of these, which are 40x24'):
         find_frames(tmp_path / 'k')[0].load()
     write_rendered(tmp_path / 'w', [])
     for eye in ('left.png', 'right.jpg'):

@@ -1,12 +1,13 @@
-"""KITTI object: labels, results and calibration on disk <-> our boxes and camera.
+"""KITTI object and tracking: labels, results, calibration on disk <-> our boxes and camera.
 
 A line of a file is: type, truncated, occluded, alpha, left, top, right, bottom, height, width,
 length, x, y, z, rotation_y and, in a result, score. There (x, y, z) is the centre of the
 *bottom*, in the frame of rectified camera 0, the left grey one. Ours is that of camera 2, the
-left colour one: the fourth column of P2 says how it is displaced, about 6 cm to the left.
+left colour one: the fourth column of P2 says how it is displaced, about 6 cm to the left. Tracking
+has one file per sequence, the numbers of frame and track before the type, and grades truncation.
 
-Source: development kit of https://www.cvlibs.net/datasets/kitti/eval_object.php; Geiger et al.
-2012, "Are we ready for autonomous driving?".
+Source: development kits of https://www.cvlibs.net/datasets/kitti/eval_object.php and
+eval_tracking.php; Geiger et al. 2012, "Are we ready for autonomous driving?".
 """
 
 from collections.abc import Iterable
@@ -22,7 +23,11 @@ from svp_ros.geometry import StereoCamera
 
 LABEL_COLUMNS = 15
 RESULT_COLUMNS = 16
+TRACK_COLUMNS = 2  # before those of a label
+TRUNCATIONS = np.array([0.0, 0.3, 0.5, -1.0])  # of the grades 0, 1, 2 and -1: easy, moderate, hard
+SITTING = 'Person_sitting'  # called Person in tracking
 NO_OFFSET = (0.0, 0.0, 0.0)
+BORDER = 0.05  # of an image; no principal point is there, but that of an image twice as large
 # What the development kit writes where nothing is known: alpha, size, location and yaw.
 UNKNOWN_ALPHA, UNKNOWN_SIZE, UNKNOWN_PLACE = -10, -1, -1000
 
@@ -40,10 +45,11 @@ def read_calibration(path: PathLike, height: int, width: int) -> StereoCamera:
         ValueError: If P2 or P3 is missing or broken, or belongs to images of another size.
     """
     camera = kitti.read_calibration(Path(path), 'P2', 'P3', height, width).camera
-    if not (0 < camera.cx < width and 0 < camera.cy < height):
+    margin_x, margin_y = BORDER * width, BORDER * height
+    if not (margin_x < camera.cx < width - margin_x and margin_y < camera.cy < height - margin_y):
         raise ValueError(
             f'{path} belongs to larger images: its principal point ({camera.cx:.1f}, '
-            f'{camera.cy:.1f}) is outside of these, which are {width}x{height}')
+            f'{camera.cy:.1f}) is at or beyond the border of these, which are {width}x{height}')
     return camera
 
 
@@ -78,10 +84,24 @@ def read_labels(path: PathLike, offset: Iterable[float] = NO_OFFSET) -> Labelled
         FileNotFoundError: If there is no such file.
         ValueError: If a line cannot be understood or its box is degenerate.
     """
-    label, values = _read_lines(path, LABEL_COLUMNS)
-    return LabelledBoxes(_read_box3d(label, values, offset), label,
-                         values[:, 3:7].astype(np.float32), values[:, 0].astype(np.float32),
-                         values[:, 1].astype(np.int64))
+    return _read_labelled(*_read_lines(path, LABEL_COLUMNS), offset)
+
+
+def read_tracks(path: PathLike, offset: Iterable[float] = NO_OFFSET
+                ) -> tuple[LabelledBoxes, np.ndarray]:
+    """Read ground truth of KITTI tracking, label_02/SEQUENCE.txt.
+
+    Returns:
+        All boxes of the sequence, and the number (N,) of the frame that each is in; arguments,
+        errors as `read_labels`.
+    """
+    label, values = _read_lines(path, LABEL_COLUMNS, TRACK_COLUMNS)
+    frame, values = values[:, 0], values[:, TRACK_COLUMNS:]
+    if not np.isin(values[:, 0], (-1, 0, 1, 2)).all():
+        raise ValueError(f'{path}: truncated must be 0, 1, 2 or -1 in KITTI tracking')
+    values[:, 0] = TRUNCATIONS[values[:, 0].astype(int)]
+    label = [SITTING if name == 'Person' else name for name in label]
+    return _read_labelled(label, values, offset), frame
 
 
 def read_results(path: PathLike,
@@ -105,8 +125,21 @@ def write_results(path: PathLike, boxes: Boxes, box2d: np.ndarray,
     _write_lines(path, boxes, box2d, unknown, unknown, offset, boxes.score)
 
 
-def _read_lines(path: PathLike, columns: int) -> tuple[list[str], np.ndarray]:
-    """Read the types and the other columns (N, columns - 1) float64."""
+def _read_labelled(label: list[str], values: np.ndarray, offset: Iterable[float]
+                   ) -> LabelledBoxes:
+    return LabelledBoxes(_read_box3d(label, values, offset), label,
+                         values[:, 3:7].astype(np.float32), values[:, 0].astype(np.float32),
+                         values[:, 1].astype(np.int64))
+
+
+def _read_lines(path: PathLike, columns: int, before: int = 0) -> tuple[list[str], np.ndarray]:
+    """Read the types and the other columns (N, before + columns - 1) float64.
+
+    Args:
+        path: of the file.
+        columns: from the type on.
+        before: columns of numbers before the type.
+    """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f'no file {path}')
@@ -116,11 +149,11 @@ def _read_lines(path: PathLike, columns: int) -> tuple[list[str], np.ndarray]:
         if not words:
             continue
         try:
-            values.append(_parse(words, columns))
+            values.append([*map(float, words[:before]), *_parse(words[before:], columns)])
         except ValueError as error:
             raise ValueError(f'{path}, line {number}: {error}') from None
-        label.append(words[0])
-    return label, np.reshape(values, (-1, columns - 1)).astype(np.float64)
+        label.append(words[before])
+    return label, np.reshape(values, (-1, before + columns - 1)).astype(np.float64)
 
 
 def _parse(words: list[str], columns: int) -> list[float]:

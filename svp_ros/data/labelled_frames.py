@@ -1,8 +1,8 @@
-"""Stereo pairs with labelled 3-D boxes below a folder, in three layouts."""
+"""Stereo pairs with labelled 3-D boxes below a folder, in four layouts."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 import json
 import logging
 from pathlib import Path
@@ -24,7 +24,8 @@ from svp_ros.data.datasets.scene import Folders, image_path, list_folders, relat
 from svp_ros.data.formats import PathLike, read_image
 from svp_ros.geometry import StereoCamera
 
-EXPECTED = ('training/{image_2,image_3,calib,label_2}/NAME as KITTI object has it, or '
+EXPECTED = ('training/{image_2,image_3,calib,label_2}/NAME as KITTI object has it, '
+            'training/{image_02,image_03,calib,label_02}/SEQUENCE as KITTI tracking has it, or '
             '[<set>/]<scene>/{left.png,right.png} (or .jpg) with calib.txt and label_2.txt of '
             'KITTI or with the camera.json and boxes.json of "svp render"')
 TOLERANCE = 10  # pixels by which a 2D box may exceed the image
@@ -165,6 +166,9 @@ def _find(root: Path, folders: Folders) -> Iterator[tuple[LabelledFrame, tuple[P
                     image_path(folders, base / 'image_3', stem), calibration,
                     folder / f'{stem}.txt'), (calibration,)
             continue
+        if folder.name == 'label_02':
+            yield from _find_tracking(root, folders, folder)
+            continue
         name = relative_name(folder, root)
         left, right = (image_path(folders, folder, eye) for eye in ('left', 'right'))
         disparity = folder / 'disp.pfm' if 'disp.pfm' in names else None
@@ -178,6 +182,23 @@ def _find(root: Path, folders: Folders) -> Iterator[tuple[LabelledFrame, tuple[P
                 partial(read_boxes_json, folder / 'boxes.json', camera), disparity), (camera,)
 
 
+def _find_tracking(root: Path, folders: Folders, folder: Path
+                   ) -> Iterator[tuple[LabelledFrame, tuple[Path, ...]]]:
+    """Yield every image of the sequences that a folder of KITTI tracking has labels of."""
+    base = folder.parent
+    for labels in (folder / name for name in folders[folder] if name.endswith('.txt')):
+        sequence, calibration = labels.stem, base / 'calib' / labels.name
+        left, right = (base / eye / sequence for eye in ('image_02', 'image_03'))
+        for stem in (Path(name).stem for name in folders.get(left, ())):
+            if stem.isdigit():
+                yield LabelledFrame(
+                    relative_name(base / sequence / stem, root), image_path(folders, left, stem),
+                    image_path(folders, right, stem),
+                    partial(kitti_object.read_calibration, calibration),
+                    partial(_read_frame_of_tracks, labels, calibration, int(stem)), None,
+                    partial(kitti_object.read_offset, calibration)), (calibration,)
+
+
 def _kitti_frame(name: str, left: Path, right: Path, calibration: Path, labels: Path,
                  disparity: Optional[Path] = None) -> LabelledFrame:
     return LabelledFrame(name, left, right, partial(kitti_object.read_calibration, calibration),
@@ -187,6 +208,16 @@ def _kitti_frame(name: str, left: Path, right: Path, calibration: Path, labels: 
 
 def _read_kitti_boxes(labels: Path, calibration: Path) -> LabelledBoxes:
     return kitti_object.read_labels(labels, kitti_object.read_offset(calibration))
+
+
+def _read_frame_of_tracks(labels: Path, calibration: Path, number: int) -> LabelledBoxes:
+    boxes, frame = _read_sequence(labels, calibration)
+    return boxes.select(frame == number)
+
+
+@lru_cache(maxsize=32)
+def _read_sequence(labels: Path, calibration: Path) -> tuple[LabelledBoxes, np.ndarray]:
+    return kitti_object.read_tracks(labels, kitti_object.read_offset(calibration))
 
 
 def _read_camera_json(path: Path, height: int, width: int) -> StereoCamera:

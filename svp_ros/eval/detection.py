@@ -132,8 +132,8 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         'svp evaluate detection', description=__doc__.split('\n\n')[1])
     parser.add_argument('--data', type=Path, required=True,
-                        help='folder of KITTI object, or of scenes with labels, such as those of '
-                        '"svp render"')
+                        help='folder of KITTI object or tracking, or of scenes with labels, '
+                        'such as those of "svp render"')
     parser.add_argument('--split', type=Path, metavar='FILE',
                         help='text file with the names of the frames to score (default: all)')
     parser.add_argument('--limit', type=int, metavar='N',
