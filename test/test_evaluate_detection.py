@@ -222,6 +222,17 @@ def test_labels_may_differ_from_the_classes_in_case(tmp_path):
     assert len(scores['objects']) == 1 and scores['false_alarms'] == []
 
 
+def test_classes_in_lower_case_have_the_rules_of_kitti(tmp_path):
+    (_, car, _), (_, van, _) = STREET[:2]
+    write_frame(tmp_path / 'a', [('car', car, 0), ('Van', van, 0)])
+    boxes = Boxes(np.array([car, van], np.float32), ['car'] * 2, np.float32([0.8, 0.9]))
+    result = SimpleNamespace(boxes=boxes, timing={'inference': 7.0}, disparity_filled=np.ones(1))
+    detected = detect_frames(find_frames(tmp_path), lambda *_: result, ['car'])
+    scores = score_detections(detected, ['car'], 0.3)
+    assert scores['average_precision']['car']['3d@0.7']['easy']['ap'] == 100
+    assert scores['false_alarms'] == []
+
+
 def test_no_frame_is_an_error():
     with pytest.raises(ValueError, match='no frame'):
         detect_frames([], None, CLASSES)

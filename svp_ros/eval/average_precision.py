@@ -28,7 +28,7 @@ from svp_ros.boxes import (
 LEVELS = ('easy', 'moderate', 'hard')
 METRICS = {'2d': iou_2d, 'bev': iou_bev, '3d': iou_3d}
 POSITIONS = 40
-NEIGHBOURS = {'Car': 'Van', 'Pedestrian': 'Person_sitting'}
+NEIGHBOURS = {'car': 'Van', 'pedestrian': 'Person_sitting'}  # by class in lower case
 
 Limits = tuple[float, int, float]  # least height in pixels, worst occlusion, largest truncation
 
@@ -118,7 +118,7 @@ class Matcher:
              [(image.overlaps[metric][other, number], other)
               for other in np.flatnonzero(enough[:, number]).tolist()])
             for number, name in enumerate(truth.label)
-            if name in (label, NEIGHBOURS.get(label))]
+            if name in (label, NEIGHBOURS.get(label.lower()))]
 
     @property
     def count(self) -> int:
@@ -233,7 +233,7 @@ def choose_classes(model: str, known: Sequence[str],
 
 def overlap_limits(label: str) -> tuple[float, float]:
     """KITTI's overlap that makes a hit, and the looser one that is reported beside it."""
-    return (0.7, 0.5) if label == 'Car' else (0.5, 0.25)
+    return (0.7, 0.5) if label.lower() == 'car' else (0.5, 0.25)
 
 
 def score_classes(images: Sequence[ScoredImage], labels: Iterable[str]) -> dict:

@@ -138,7 +138,7 @@ def match_boxes(truth: LabelledBoxes, found: Boxes, label: str, score_threshold:
     counts = own & (truth.truncation <= LARGEST_TRUNCATION)
     if graded:
         counts &= truth.occlusion <= WORST_OCCLUSION
-    free = own | (np.array(truth.label, object) == NEIGHBOURS.get(label))
+    free = own | (np.array(truth.label, object) == NEIGHBOURS.get(label.lower()))
     hits, false_alarms = [], []
     for number in np.argsort(-found.score, kind='stable').tolist():
         if found.label[number] != label or found.score[number] < score_threshold:
