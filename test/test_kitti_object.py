@@ -58,6 +58,12 @@ def test_calibration_is_that_of_the_colour_cameras(tmp_path):
     np.testing.assert_allclose(read_offset(path), OFFSET, atol=1e-12)
 
 
+def test_names_of_several_words_stay_one_column(tmp_path):
+    boxes = Boxes(np.ones((1, 7), np.float32), ['traffic cone'], np.float32([0.5]))
+    write_results(tmp_path / 'a.txt', boxes, np.ones((1, 4)))
+    assert read_results(tmp_path / 'a.txt')[0].label == ['traffic_cone']
+
+
 def test_calibration_of_images_twice_as_large_is_refused(tmp_path):
     path = write_calibration(tmp_path / 'calib.txt')
     with pytest.raises(ValueError, match=r'principal point \(610.0, 173.0\) is at or beyond'):

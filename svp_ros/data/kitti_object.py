@@ -197,7 +197,7 @@ def _write_lines(path: PathLike, boxes: Union[Boxes, LabelledBoxes], box2d: np.n
     values[unknown, 8:11] = UNKNOWN_PLACE
     values[unknown, 11] = UNKNOWN_ALPHA
     lines = [
-        f'{name} {truncated:.2f} {occluded:d} {row[0]:.4f} '
+        f'{"_".join(name.split())} {truncated:.2f} {occluded:d} {row[0]:.4f} '
         + ' '.join(f'{number:.2f}' for number in row[1:5]) + ' '
         + ' '.join(f'{number:.4f}' for number in row[5:])
         for name, truncated, occluded, row in zip(boxes.label, truncation, occlusion, values)]
