@@ -127,6 +127,13 @@ def test_network_status_warns_of_classes_that_the_model_does_not_find(found, ask
     assert status.level == OK
 
 
+def test_network_status_names_the_classes_that_are_published():
+    report, found = Statistics().report(PairSynchronizer()), ('Car', 'Tram')
+    for asked, expected in ((('all',), 'Car, Tram'), (('Tram',), 'Tram'), (('Bus',), 'none')):
+        status = network_status(report, CARD, 'cpu', 100.0, found=found, asked=asked)
+        assert {item.key: item.value for item in status.values}['classes'] == expected
+
+
 def test_network_status_warns_when_hardly_a_pixel_is_valid():
     statistics = Statistics()
     disparity = np.full((20, 20), np.nan)

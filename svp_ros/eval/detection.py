@@ -105,7 +105,6 @@ def main(argv: Optional[list[str]] = None) -> int:
     detected = detect_frames(tqdm(frames, 'detecting', unit='pair'), predictor.predict, classes)
     scores = score_detections(detected, classes, arguments.score_threshold)
     _warn_without_truth(scores, detected)
-    print(format_text(detection_tables(scores)))
     if arguments.out:
         arguments.out.mkdir(parents=True, exist_ok=True)
         write_result_files(arguments.out / 'results', detected)
@@ -117,6 +116,7 @@ def main(argv: Optional[list[str]] = None) -> int:
             'model': predictor.card, 'network_size': predictor.network_size, **scores,
             'pictures': {kind: {name: files[name] for name in names}
                          for kind, names in chosen.items()}})
+    print(format_text(detection_tables(scores)))
     return 0
 
 

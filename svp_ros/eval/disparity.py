@@ -252,7 +252,6 @@ def main(argv: Optional[list[str]] = None) -> int:
                              arguments.left_right)
     if len(predictors) > 1:
         scores['network_sizes'] = compare_sizes(predictors, scenes, scores)
-    print(format_text(score_tables(scores)))
     if arguments.out:
         for row in scores['scenes']:
             if row['name'] in pictures:
@@ -262,6 +261,7 @@ def main(argv: Optional[list[str]] = None) -> int:
                         np.vstack([strips[name] for name in arguments.strip]))
         report = {**describe_run(argv, predictor), 'network_size': predictor.network_size}
         write_report(arguments.out, {**report, **scores})
+    print(format_text(score_tables(scores)))
     return 0
 
 

@@ -183,6 +183,7 @@ def network_status(report: dict, card: dict, device: str, limit_ms: float,
     """
     total = report['latencies'].get('total')
     unknown = [name for name in asked if name not in ('all', *found)]
+    published = [name for name in found if 'all' in asked or name in asked]
     level = OK
     text = 'no frame yet' if total is None else f'{total[0]:.1f} ms per frame'
     if working_s > STUCK_S:
@@ -206,7 +207,7 @@ def network_status(report: dict, card: dict, device: str, limit_ms: float,
         if warnings:
             level, text = WARN, '. Also: '.join(warnings)
     values = {'model': card['name'], 'sha256': card['sha256'], 'loading': loading or 'none',
-              'device': device, 'classes': ', '.join(found) or 'none',
+              'device': device, 'classes': ', '.join(published) or 'none',
               'engine': f'{card["engine"]} {card["precision"]}',
               'memory (MB)': f'{_resident_mb():.0f}'}
     for stage, (median, high) in report['latencies'].items():
