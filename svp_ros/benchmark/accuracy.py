@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 import logging
+from pathlib import Path
 
 from svp_ros.data.labelled import Scene
 from svp_ros.eval.disparity import evaluate_scenes
@@ -30,7 +31,7 @@ def measure_accuracy(model: str, configurations: Sequence[tuple[str, str]],
             continue
         mean = evaluate_scenes(predictor, scenes, sgbm=False)['mean']['model']
         change = mean['epe'] / rows[0]['epe'] - 1 if rows else 0.0
-        rows.append({'model': model, 'engine': engine, 'precision': precision,
+        rows.append({'model': Path(model).stem, 'engine': engine, 'precision': precision,
                      'size': list(size), 'scenes': len(scenes), 'epe': mean['epe'],
                      'bad_3': mean['bad_3'], 'epe_change': change,
                      'within_bar': change <= BARS[precision]})

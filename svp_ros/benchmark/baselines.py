@@ -10,6 +10,7 @@ from torch import nn, Tensor
 
 SEARCH = 128  # disparities
 STAND_IN_GFLOP = 211.0  # the published cost of StereoVisionPretrain, at 480x640
+STAND_IN = 'stand_in_211_gflop'
 
 
 def photograph(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:

@@ -6,35 +6,30 @@ trust the ratios. Engines that are not installed are listed with the command tha
 
 import argparse
 import json
+import os
 from pathlib import Path
-import platform
 import shlex
 import sys
 from typing import Optional
 
+import torch
+
 from svp_ros.arguments import parse_arguments, parse_size
 from svp_ros.engine.choose import ENGINES, PRECISIONS
+from svp_ros.files import replace_file
 from svp_ros.predictor import choose_device, NETWORK_SIZE
-from svp_ros.provenance import describe_device, find_commit
+from svp_ros.provenance import describe_device, find_commit, find_versions
 
-PARTS = ('network', 'predictor', 'node')
-PACKAGES = ('numpy', 'onnxruntime', 'opencv-python-headless', 'openvino', 'nncf', 'timm', 'torch')
+PARTS = ('network', 'predictor', 'scaling', 'node')
 
 
 def main(argv: Optional[list[str]] = None) -> int:
     """Run the command; returns the exit code."""
     argv = list(sys.argv[1:] if argv is None else argv)
     arguments = _parse(argv)
-    device = choose_device(arguments.device)
     old = _read(arguments.compare) if arguments.compare else None
     from svp_ros.benchmark.report import compare, to_markdown
-    from svp_ros.benchmark.timing import threads
-    with threads(arguments.threads):
-        result = {'command': 'svp benchmark ' + shlex.join(
-            Path(word).name if word.startswith('/') else word for word in argv),
-            'commit': find_commit(), 'device': describe_device(device),
-            'threads': arguments.threads, 'python': platform.python_version(),
-            'versions': _versions(), **_measure(arguments, device)}
+    result = _read(arguments.show) if arguments.show else _measure(arguments, argv)
     markdown = to_markdown(result)
     print(markdown, end='')
     if old:
@@ -44,59 +39,29 @@ def main(argv: Optional[list[str]] = None) -> int:
         if path:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
+    if arguments.plot:
+        from svp_ros.benchmark.plot import plot_scaling
+        arguments.plot.parent.mkdir(parents=True, exist_ok=True)
+        plot_scaling(result, arguments.plot)
+    if arguments.readme:
+        from svp_ros.benchmark.readme import update_readme
+        link = os.path.relpath(arguments.show or arguments.json, arguments.readme.parent)
+        text = update_readme(arguments.readme.read_text(), result, link)
+        replace_file(arguments.readme, text.encode())
     return 0
 
 
-def _measure(arguments: argparse.Namespace, device: str) -> dict:
-    configurations = [(engine, precision) for engine in arguments.engines
-                      for precision in arguments.precisions]
-    result = {}
-    size = arguments.network_size[0]
-    if arguments.profile:
-        from svp_ros.benchmark.profile import profile_layers
-        arguments.profile.parent.mkdir(parents=True, exist_ok=True)
-        arguments.profile.write_text(json.dumps(
-            profile_layers(arguments.model[0], size, device, arguments.rounds), indent=2) + '\n')
-    if 'network' in arguments.parts:
-        from svp_ros.benchmark.network import measure_networks
-        result |= measure_networks(arguments.model, configurations, arguments.network_size,
-                                   arguments.batch, device, arguments.rounds,
-                                   not arguments.no_stand_in)
-    if 'predictor' in arguments.parts:
-        from svp_ros.benchmark.network import measure_predictor
-        result['predictor'] = []
-        for model in arguments.model:
-            try:
-                result['predictor'] += measure_predictor(
-                    model, device, size, arguments.engines[0], arguments.precisions[0],
-                    arguments.input_size, arguments.rounds)
-            except (FileNotFoundError, ValueError) as error:
-                result.setdefault('not_measured', {})[f'predictor {model}'] = str(error)
-    if arguments.accuracy:
-        from svp_ros.benchmark.accuracy import measure_accuracy
-        from svp_ros.data.labelled import find_scenes
-        scenes = find_scenes(arguments.accuracy)
-        scenes = scenes[::-(-len(scenes) // arguments.scenes) if arguments.scenes else 1]
-        rows, missing = measure_accuracy(arguments.model[0], configurations, scenes, size, device)
-        result['accuracy'] = rows
-        result['not_measured'] = result.get('not_measured', {}) | missing
-    if 'node' in arguments.parts:
-        from svp_ros.benchmark.node import measure_node
-        result['node'] = measure_node(
-            arguments.model[0], device, arguments.engines[0], arguments.precisions[0], size,
-            arguments.input_size[0], arguments.threads, arguments.seconds)
-    return result
-
-
-def _versions() -> dict[str, str]:
-    from importlib.metadata import PackageNotFoundError, version
-    found = {}
-    for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
+def _measure(arguments: argparse.Namespace, argv: list[str]) -> dict:
+    from svp_ros.benchmark.run import Benchmark
+    from svp_ros.benchmark.timing import threads
+    device = choose_device(arguments.device)
+    with threads(arguments.threads):
+        return Benchmark(arguments, device, {
+            'command': 'svp benchmark ' + shlex.join(
+                Path(word).name if word.startswith('/') else word for word in argv),
+            'commit': find_commit(), 'device': describe_device(device),
+            'device_type': torch.device(device).type, 'threads': arguments.threads,
+            'versions': find_versions()}).run()
 
 
 def _read(path: Path) -> dict:
@@ -114,21 +79,29 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     add = parser.add_argument
     add('--model', nargs='+', default=['nano'],
-        help='names in models/, .safetensors files, or sizes of the network (random weights)')
+        help='names in models/, .safetensors files, or sizes of the network (random weights); '
+        'scaling, node and accuracy take the first')
     add('--parts', nargs='*', choices=PARTS, default=['network', 'predictor'],
-        help='what is timed; node needs ROS 2')
+        help='what is timed, in this order; predictor, scaling and node take the first engine and '
+        'precision, and the fastest of network; node needs ROS 2')
     add('--engines', nargs='+', choices=ENGINES, default=list(ENGINES), help='engines')
     add('--precisions', nargs='+', choices=PRECISIONS, default=['fp32', 'bf16'],
         help='precisions; int8 calibrates a network the first time')
     add('--network-size', type=parse_size, nargs='+', default=[NETWORK_SIZE], metavar='HxW',
-        help="sizes of the network's input, multiples of 32")
+        help="sizes of the network's input, multiples of 32; all but the first are for scaling")
     add('--input-size', type=parse_size, nargs='+', default=[(480, 640), (720, 1280)],
         metavar='HxW', help='sizes of the camera images for predictor and node')
-    add('--batch', type=int, nargs='+', default=[1], help='pairs per call')
+    add('--batch', type=int, nargs='+', default=[1, 2, 4],
+        help='pairs in one pass, for scaling')
+    add('--cameras', type=int, nargs='+', default=[1, 2],
+        help='cameras, with a node each, for node')
     add('--device', default='auto', help='auto, cpu, cuda or cuda:N')
     add('--threads', type=int, default=1, help='CPU threads of everything')
     add('--rounds', type=int, default=20, help='measurements of each')
     add('--no-stand-in', action='store_true', help='leave the network of 211 GFLOP out')
+    add('--peers', nargs='+', default=[], metavar='MODULE:FUNCTION',
+        help='other networks as baselines: function(device) returns a callable that takes left '
+        'and right, (1, 3, H, W) float32 RGB in [0, 1]')
     add('--accuracy', type=Path, metavar='DIR',
         help='also score every engine and precision on these labelled scenes')
     add('--scenes', type=int, default=0, metavar='N',
@@ -137,10 +110,19 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     add('--profile', type=Path, metavar='FILE', help='also write the time of each layer')
     add('--json', type=Path, metavar='FILE', help='write the figures')
     add('--markdown', type=Path, metavar='FILE', help='write the tables')
+    add('--plot', type=Path, metavar='FILE', help='draw the scaling')
+    add('--readme', type=Path, metavar='FILE',
+        help='renew the tables between its marks "<!-- benchmark cpu -->" (or cuda) and '
+        '"<!-- end -->"')
     add('--compare', type=Path, metavar='OLD.json', help='compare with an earlier --json')
+    add('--show', type=Path, metavar='FILE.json', help='measure nothing, take an earlier --json')
     arguments = parse_arguments(parser, argv)
-    if min(arguments.threads, arguments.rounds, *arguments.batch) < 1:
-        raise ValueError('--threads, --rounds and --batch must be at least 1')
+    if min(arguments.threads, arguments.rounds, *arguments.batch, *arguments.cameras) < 1:
+        raise ValueError('--threads, --rounds, --batch and --cameras must be at least 1')
     if not arguments.seconds > 0:
         raise ValueError(f'--seconds must be positive, got {arguments.seconds:g}')
+    if arguments.readme and not arguments.readme.is_file():
+        raise FileNotFoundError(f'no file {arguments.readme}')
+    if arguments.readme and not (arguments.json or arguments.show):
+        raise ValueError('--readme needs --json or --show, which it links to')
     return arguments

@@ -1,14 +1,19 @@
 """Time the network per engine, precision, size and batch, and the whole predictor."""
 
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 import hashlib
 import logging
+from pathlib import Path
 from typing import Optional
 
 import numpy as np
 import torch
 
-from svp_ros.benchmark.baselines import opencv_matchers, photograph, STAND_IN_GFLOP, StandIn
+from svp_ros.benchmark.bars import EAGER
+from svp_ros.benchmark.baselines import opencv_matchers, photograph, STAND_IN, StandIn
+from svp_ros.benchmark.cost import add_floor, count_cost, measure_rates
+from svp_ros.benchmark.peers import load_peer
 from svp_ros.benchmark.timing import add_ratios, interleave, percentiles
 from svp_ros.engine.choose import make_engine
 from svp_ros.model.build import build_model, load_checkpoint, SIZES
@@ -16,7 +21,6 @@ from svp_ros.model.network import DisparityNetwork
 from svp_ros.predictor import find_model, StereoPredictor
 
 logger = logging.getLogger(__name__)
-EAGER = 'torch_eager'
 
 
 def load_network(name: str) -> tuple[DisparityNetwork, Optional[str]]:
@@ -31,56 +35,112 @@ def load_network(name: str) -> tuple[DisparityNetwork, Optional[str]]:
 
 
 def measure_networks(models: list[str], configurations: list[tuple[str, str]],
-                     sizes: list[tuple[int, int]], batches: list[int], device: str,
-                     rounds: int, stand_in: bool = True) -> dict:
-    """Time engines on noise, in turn with the baselines at the first size.
+                     size: tuple[int, int], device: str, rounds: int, stand_in: bool = True,
+                     peers: Sequence[str] = ()) -> dict:
+    """Time engines on a pair of noise, in turn with the baselines.
 
     Args:
         models: names in models/, paths, or sizes of the network.
         configurations: (engine, precision) pairs; those that do not work here are listed.
-        sizes: (height, width) of the network's input, multiples of 32.
-        batches: pairs per call.
+        size: (height, width) of the network's input, multiples of 32.
         device: cpu, cuda or cuda:N.
         rounds: measurements of each.
         stand_in: also time the plain network of STAND_IN_GFLOP, which takes seconds on a CPU.
+        peers: `module:function` of other networks, see `load_peer`.
 
     Returns:
-        `networks`: rows with model, engine, precision, size, batch, percentiles and `ratios` to
-        each baseline; `baselines`: percentiles by name; `not_measured`: reasons by name.
+        `networks`: rows with model, engine, precision, size, batch, percentiles, `ratios` to each
+        baseline and the roofline (see `add_floor`); `baselines`: percentiles by name; `rates` of
+        the device; `not_measured`: reasons by name.
     """
-    rows, contenders, missing = [], {}, {}
+    rows, contenders, costs, missing = [], {}, {}, {}
     for model in models:
         network, sha256 = load_network(model)
-        for height, width in sizes:
-            image = torch.rand(1, 3, height, width, device=device)
-            row = {'model': model, 'engine': EAGER, 'precision': 'fp32',
-                   'size': [height, width], 'batch': 1}
+        model = Path(model).stem
+        image = torch.rand(1, 3, *size, device=device)
+        eager = deepcopy(network).to(device)
+        costs[model] = count_cost(eager, image, image)
+        row = {'model': model, 'engine': EAGER, 'precision': 'fp32', 'size': list(size),
+               'batch': 1}
+        rows.append(row)
+        contenders[_name(row)] = _eager(eager, image)
+        for engine, precision in configurations:
+            try:
+                row, run = prepare(model, network, sha256, engine, precision, size, 1, device)
+            except ValueError as error:
+                missing[f'{model} {engine} {precision}'] = str(error)
+                continue
             rows.append(row)
-            contenders[_name(row)] = _eager(deepcopy(network).to(device), image)
-            for engine, precision in configurations:
-                for batch in batches:
-                    row = {'model': model, 'engine': engine, 'precision': precision,
-                           'size': [height, width], 'batch': batch}
-                    try:
-                        made = make_engine(network, (height, width), engine, precision,
-                                           device, batch, sha256)
-                    except ValueError as error:
-                        missing[f'{engine} {precision}'] = str(error)
-                        continue
-                    rows.append(row)
-                    contenders[_name(row)] = _run(made, batch, height, width)
-                    logger.info('made %s', _name(row))
-    baselines = opencv_matchers(*photograph(*sizes[0]))
+            contenders[_name(row)] = run
+    baselines = opencv_matchers(*photograph(*size))
     if stand_in:
-        plain = StandIn().to(device).eval()
-        baselines[f'stand_in_{STAND_IN_GFLOP:.0f}_gflop'] = _eager(
-            plain, torch.rand(1, 3, *sizes[0], device=device))
+        baselines[STAND_IN] = _eager(StandIn().to(device).eval(),
+                                     torch.rand(1, 3, *size, device=device))
+    for peer in peers:
+        try:
+            baselines[peer] = load_peer(peer, device, *size)
+        except ValueError as error:
+            missing[peer] = str(error)
     times = interleave({**baselines, **contenders}, rounds)
+    rates = measure_rates(device, [precision for _, precision in configurations])
     summaries = {name: percentiles(times[name]) for name in baselines}
     for row in rows:
         row.update(percentiles(times[_name(row)]))
+        add_floor(row, *costs[row['model']], rates)
     add_ratios(rows, summaries)
-    return {'networks': rows, 'baselines': summaries, 'not_measured': missing}
+    return {'networks': rows, 'baselines': summaries, 'rates': rates, 'not_measured': missing}
+
+
+def measure_scaling(model: str, configurations: list[tuple[str, str]],
+                    sizes: list[tuple[int, int]], batches: list[int], device: str,
+                    rounds: int) -> list[dict]:
+    """Time one pair at several sizes, and several pairs in one pass at the first size.
+
+    Returns:
+        Rows with model, engine, precision, size, batch, percentiles of the pass and
+        `ms_per_pair`.
+
+    Raises:
+        ValueError: If a configuration does not work here.
+    """
+    network, sha256 = load_network(model)
+    model = Path(model).stem
+    cases = dict.fromkeys([*((size, 1) for size in sizes),
+                           *((sizes[0], batch) for batch in batches)])
+    rows, contenders = [], {}
+    for engine, precision in configurations:
+        for size, batch in cases:
+            row, run = prepare(model, network, sha256, engine, precision, size, batch, device)
+            rows.append(row)
+            contenders[_name(row)] = run
+    times = interleave(contenders, rounds)
+    for row in rows:
+        row.update(percentiles(times[_name(row)]))
+        row['ms_per_pair'] = row['p50_ms'] / row['batch']
+    return rows
+
+
+def prepare(model: str, network: DisparityNetwork, sha256: Optional[str], engine: str,
+            precision: str, size: tuple[int, int], batch: int,
+            device: str) -> tuple[dict, Callable[[], None]]:
+    """Make an engine and its pass on noise.
+
+    Returns:
+        What it is, on a GPU with the memory that it took (`gpu_mib`), and the pass.
+
+    Raises:
+        ValueError: If it does not work here.
+    """
+    row = {'model': model, 'engine': engine, 'precision': precision, 'size': list(size),
+           'batch': batch}
+    before = _gpu_bytes(device)
+    made = make_engine(network, size, engine, precision, device, batch, sha256)
+    run = _run(made, batch, *size)
+    run()
+    if before is not None:
+        row['gpu_mib'] = (_gpu_bytes(device) - before) / 2 ** 20
+    logger.info('made %s', _name(row))
+    return row, run
 
 
 def measure_predictor(model: str, device: str, size: tuple[int, int], engine: str,
@@ -100,8 +160,9 @@ def measure_predictor(model: str, device: str, size: tuple[int, int], engine: st
             predictor.predict(*pair).timing)}, rounds)['predict']
         medians = {stage: float(np.median([timing[stage] for timing in stages[1:]]))
                    for stage in stages[0]}
-        table.append({'model': model, 'engine': predictor.engine.name, 'precision': precision,
-                      'network_size': list(size), 'input': [height, width], **percentiles(times),
+        table.append({'model': Path(model).stem, 'engine': predictor.engine.name,
+                      'precision': precision, 'network_size': list(size),
+                      'input': [height, width], **percentiles(times),
                       **{f'{stage}_ms': value for stage, value in medians.items()},
                       'overhead': (medians['preprocess'] + medians['postprocess'])
                       / medians['inference']})
@@ -129,6 +190,14 @@ def _run(engine, batch: int, height: int, width: int):
     return run
 
 
+def _gpu_bytes(device: str) -> Optional[int]:
+    """Bytes of the GPU that are in use, whoever holds them; None on a CPU."""
+    if torch.device(device).type == 'cpu':
+        return None
+    free, total = torch.cuda.mem_get_info(device)
+    return total - free
+
+
 def _name(row: dict) -> str:
-    return (f'{row["model"]} {row["engine"]} {row["precision"]} '
-            f'{row["size"][0]}x{row["size"][1]} batch {row["batch"]}')
+    h, w = row['size']
+    return f'{row["model"]} {row["engine"]} {row["precision"]} {h}x{w} batch {row["batch"]}'

@@ -37,7 +37,14 @@ def plot_curves(path: Path, curves: Mapping[str, Curve], x_label: str, y_label: 
     """
     _check_curves(curves, bands or {})
     figure = new_figure(7, 4)
-    axes = figure.add_subplot()
+    draw_curves(figure.add_subplot(), curves, x_label, y_label, title, log_x, bands, levels)
+    figure.savefig(path, dpi=200)
+
+
+def draw_curves(axes, curves: Mapping[str, Curve], x_label: str, y_label: str, title: str,
+                log_x: bool = False, bands: Optional[Mapping[str, Band]] = None,
+                levels: Optional[Mapping[str, float]] = None) -> None:
+    """Do so in the axes of a matplotlib figure."""
     for colour, (label, (x, y)) in zip(cycle(COLOURS), curves.items()):
         axes.plot(x, y, color=colour, linewidth=1.8, label=label, zorder=3,
                   marker='o' if len(x) <= MOST_POINTS else None, markersize=4.5)
@@ -61,7 +68,6 @@ def plot_curves(path: Path, curves: Mapping[str, Curve], x_label: str, y_label: 
     axes.spines[['left', 'bottom']].set_color('#888888')
     axes.tick_params(colors=INK, length=3)
     axes.legend(frameon=True, framealpha=0.85, edgecolor='none', fontsize=9.5)
-    figure.savefig(path, dpi=200)
 
 
 def new_figure(width: float, height: float):

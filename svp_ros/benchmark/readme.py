@@ -1,0 +1,78 @@
+"""The performance tables of the README, written from a benchmark."""
+
+import re
+
+from svp_ros.benchmark.bars import EAGER
+from svp_ros.benchmark.baselines import STAND_IN
+from svp_ros.benchmark.report import (
+    bars_table,
+    cameras_table,
+    node_table,
+    overhead_table,
+    scaling_table,
+    table,
+)
+
+NAMES = {'opencv_bm': 'OpenCV BM', 'opencv_sgbm': 'OpenCV SGBM, 128 disparities',
+         STAND_IN: "stand-in of the prototype's 211 GFLOP, eager fp32"}
+
+
+def update_readme(text: str, result: dict, link: str) -> str:
+    """Renew what is between `<!-- benchmark cpu -->` (or cuda) and `<!-- end -->`.
+
+    Args:
+        text: of the README.
+        result: of a benchmark.
+        link: to its JSON, from the README.
+
+    Raises:
+        ValueError: If the marks are not there, once.
+    """
+    mark = f'<!-- benchmark {result["device_type"]} -->'
+    pattern = re.compile(f'(?<={re.escape(mark)}\n).*?(?=<!-- end -->)', re.DOTALL)
+    if len(pattern.findall(text)) != 1:
+        raise ValueError(f'the README needs the marks {mark} and <!-- end --> once')
+    return pattern.sub(lambda _: section(result, link), text)
+
+
+def section(result: dict, link: str) -> str:
+    """Tables for readers, with where they come from."""
+    parts = []
+    if result.get('networks'):
+        parts += [
+            f'Network alone, one {_columns_first(result["networks"][0]["size"])} pair, median ms '
+            f'(times OpenCV SGBM in the same run):\n\n{_by_engine(result)}',
+            table(('beside it', 'ms'), ((NAMES.get(name, name), f'{row["p50_ms"]:.0f}')
+                                        for name, row in result['baselines'].items()))]
+    for title, rows in (
+            ('Node, publish stamp to disparity received by another process:', node_table(result)),
+            ('What the node adds to its predictor, until the last output is received:',
+             overhead_table(result)),
+            ('More pixels, and several pairs in one pass:', scaling_table(result)),
+            ('Several cameras, each sending 30 pairs/s to a node of its own:',
+             cameras_table(result)),
+            ('The bars we set ourselves:', bars_table(result))):
+        if rows:
+            parts.append(f'{title}\n\n{rows}')
+    parts.append(f'{result["device"]}, {result["threads"]} thread(s), commit '
+                 f'{(result["commit"] or "unknown")[:8]}: `{result["command"]}`, all figures in '
+                 f'[{link.rpartition("/")[2]}]({link}).')
+    return '\n\n'.join(parts) + '\n'
+
+
+def _by_engine(result: dict) -> str:
+    rows = {(row['model'], row['engine'], row['precision']): row for row in result['networks']}
+    models, engines = (list(dict.fromkeys(key[part] for key in rows))
+                       for part in (slice(0, 1), slice(1, 3)))
+    engines.sort(key=lambda engine: engine[0] != EAGER)
+
+    def cell(key: tuple) -> str:
+        row = rows.get(key)
+        return f'{row["p50_ms"]:.0f} ({row["ratios"]["opencv_sgbm"]:.1f})' if row else ''
+    return table(
+        ('', *(' '.join(engine).replace(EAGER, 'torch, eager') for engine in engines)),
+        ((model[0], *(cell((*model, *engine)) for engine in engines)) for model in models))
+
+
+def _columns_first(size: list[int]) -> str:
+    return f'{size[1]}x{size[0]}'

@@ -1,0 +1,109 @@
+"""Run the parts of a benchmark that were asked for."""
+
+import argparse
+import json
+from pathlib import Path
+
+import torch
+
+from svp_ros.benchmark.bars import fastest, judge
+
+
+class Benchmark:
+    """Runs parts; later ones use what earlier ones found.
+
+    Args:
+        arguments: of the command.
+        device: cpu, cuda or cuda:N.
+        header: what was measured on; the figures join it in `result`.
+    """
+
+    def __init__(self, arguments: argparse.Namespace, device: str, header: dict):
+        self.arguments = arguments
+        self.device = device
+        self.result = {**header, 'not_measured': {}}
+        self.configurations = [(engine, precision) for engine in arguments.engines
+                               for precision in arguments.precisions]
+        self.size = arguments.network_size[0]
+        self.model = arguments.model[0]
+
+    def run(self) -> dict:
+        """Run everything that was asked for; returns the result."""
+        if torch.device(self.device).type == 'cuda':
+            torch.backends.cudnn.allow_tf32 = False  # fp32 is fp32
+        for part in self.arguments.parts:
+            getattr(self, f'_{part}')()
+        if self.arguments.profile:
+            self._profile()
+        if self.arguments.accuracy:
+            self._accuracy()
+        self.result['bars'] = judge(self.result)
+        return self.result
+
+    def _network(self) -> None:
+        from svp_ros.benchmark.network import measure_networks
+        measured = measure_networks(
+            self.arguments.model, self.configurations, self.size, self.device,
+            self.arguments.rounds, not self.arguments.no_stand_in, self.arguments.peers)
+        self.result['not_measured'] |= measured.pop('not_measured')
+        self.result |= measured
+
+    def _predictor(self) -> None:
+        from svp_ros.benchmark.network import measure_predictor
+        self.result['predictor'] = []
+        for model in self.arguments.model:
+            try:
+                for engine, precision in self._chosen(model):
+                    self.result['predictor'] += measure_predictor(
+                        model, self.device, self.size, engine, precision,
+                        self.arguments.input_size, self.arguments.rounds)
+            except (FileNotFoundError, ValueError) as error:
+                self.result['not_measured'][f'predictor {Path(model).stem}'] = str(error)
+
+    def _scaling(self) -> None:
+        from svp_ros.benchmark.network import measure_scaling
+        self.result['scaling'] = measure_scaling(
+            self.model, self._chosen(self.model), self.arguments.network_size,
+            self.arguments.batch, self.device, self.arguments.rounds)
+
+    def _node(self) -> None:
+        from svp_ros.benchmark.network import measure_predictor
+        from svp_ros.benchmark.node import measure_cameras, measure_node, measure_overhead
+        arguments = self.arguments
+        input_size = arguments.input_size[0]
+        settings = [{'model': self.model, 'device': self.device, 'engine': engine,
+                     'precision': precision, 'network_height': self.size[0],
+                     'network_width': self.size[1], 'num_threads': arguments.threads}
+                    for engine, precision in self._chosen(self.model)]
+        self.result['node'] = [row for each in settings for row in measure_node(
+            each, input_size, arguments.seconds)]
+        fast = settings[-1]
+        self.result['cameras'] = measure_cameras(fast, arguments.cameras, input_size,
+                                                 arguments.seconds)
+        stages = measure_predictor(self.model, self.device, self.size, fast['engine'],
+                                   fast['precision'], arguments.input_size, arguments.rounds)
+        self.result['overhead'], missing = measure_overhead(fast, stages, arguments.seconds)
+        self.result['not_measured'] |= missing
+
+    def _profile(self) -> None:
+        from svp_ros.benchmark.profile import profile_layers
+        path = self.arguments.profile
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(profile_layers(
+            self.model, self.size, self.device, self.arguments.rounds), indent=2) + '\n')
+
+    def _accuracy(self) -> None:
+        from svp_ros.benchmark.accuracy import measure_accuracy
+        from svp_ros.data.labelled import find_scenes
+        scenes = find_scenes(self.arguments.accuracy)
+        if self.arguments.scenes:
+            scenes = scenes[::-(-len(scenes) // self.arguments.scenes)]
+        self.result['accuracy'], missing = measure_accuracy(
+            self.model, self.configurations, scenes, self.size, self.device)
+        self.result['not_measured'] |= missing
+
+    def _chosen(self, model: str) -> list[tuple[str, str]]:
+        """Return the first configuration and, where it was measured, the fastest."""
+        best = fastest(self.result, Path(model).stem)
+        return list(dict.fromkeys([self.configurations[0], *(
+            [(best['engine'], best['precision'])] if best else [])]))
