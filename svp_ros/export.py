@@ -66,8 +66,9 @@ def main(argv: Optional[list[str]] = None) -> int:
     size = f'{graph.height}x{graph.width}'
     if arguments.precision == 'int8':
         from svp_ros.engine.quantisation import folder_pairs, quantised_file, world_pairs
-        pairs = (folder_pairs(arguments.calibration, graph.height, graph.width)
-                 if arguments.calibration else world_pairs(graph.height, graph.width))
+        pairs = list(folder_pairs(arguments.calibration, graph.height, graph.width)
+                     if arguments.calibration else ())
+        pairs += world_pairs(graph.height, graph.width)
         file = quantised_file(graph, hashlib.sha256(path.read_bytes()).hexdigest(), pairs)
         print(f'{path.stem} at {size} in int8 for engine openvino is ready: {file}')
         return 0
@@ -96,7 +97,7 @@ def _parse(argv: Optional[list[str]]) -> argparse.Namespace:
     parser.add_argument('--out', type=Path, metavar='FILE.onnx',
                         help='file to write (default: MODEL_HxW.onnx here)')
     parser.add_argument('--calibration', type=Path, metavar='DIR',
-                        help='with int8: folder of pairs of the user; rendered ones otherwise')
+                        help='with int8: folder of your own pairs, beside the rendered ones')
     arguments = parse_arguments(parser, argv)
     if arguments.calibration and arguments.precision != 'int8':
         raise ValueError('--calibration is for --precision int8')

@@ -1,7 +1,9 @@
+import numpy as np
 import pytest
 import torch
 
 from svp_ros import export
+from svp_ros.data.formats import write_image
 from svp_ros.engine.graph import StereoGraph
 from svp_ros.model.build import load_checkpoint
 
@@ -28,6 +30,22 @@ def test_exported_model_is_checked_and_names_its_tensors(tiny_model, tmp_path, c
         other.head_part.head.residual4.bias += 1
     with pytest.raises(ValueError, match='the ONNX model differs from the network: disparity'):
         export.check_onnx(out.read_bytes(), other)
+
+
+def test_int8_is_calibrated_on_pairs_of_the_user_and_of_the_world(tiny_model, tmp_path,
+                                                                  monkeypatch):
+    from svp_ros.engine import quantisation
+    for side in ('left', 'right'):
+        (tmp_path / side).mkdir()
+        write_image(tmp_path / side / '0.png', np.full((70, 100, 3), 77, np.uint8))
+    used = []
+    monkeypatch.setattr(quantisation, 'quantised_file',  # test_engine has the real one
+                        lambda graph, sha256, pairs: used.extend(pairs))
+    assert export.main(['--model', str(tiny_model), '--network-size', '64x96', '--precision',
+                        'int8', '--calibration', str(tmp_path)]) == 0
+    assert len(used) == 1 + quantisation.WORLD_PAIRS
+    assert (used[0][0] == 77).all() and used[1][0].std() > 5
+    assert all(image.shape == (64, 96, 3) for pair in used for image in pair)
 
 
 @pytest.mark.parametrize('argv, message', [
