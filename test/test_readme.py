@@ -7,6 +7,7 @@ import re
 
 import pytest
 
+from svp_ros.benchmark.readme import update_readme
 from svp_ros.cli import COMMANDS
 from svp_ros.ros.outputs import TOPICS
 from svp_ros.ros.parameters import NodeSettings
@@ -49,8 +50,17 @@ def table_rows(heading):
 def test_cost_of_the_sizes_is_what_was_measured(size):
     measured = json.loads((ROOT / 'docs/results/sizes.json').read_text())['sizes'][size]
     cells = table_rows('## The network')[size]
-    assert cells[:3] == [f'{measured["parameters_m"]:.1f} M', f'{measured["gflop"]:.1f}',
-                         f'{measured["latency_ms"]:.0f} ms']
+    assert cells[:2] == [f'{measured["parameters_m"]:.1f} M', f'{measured["gflop"]:.1f}']
+
+
+@pytest.mark.parametrize('kind', ['cpu', 'cuda'])
+def test_performance_is_what_was_measured(kind):
+    path = ROOT / f'docs/results/benchmark_{kind}.json'
+    if path.is_file():
+        result = json.loads(path.read_text())
+        assert update_readme(README, result, path.relative_to(ROOT).as_posix()) == README
+    else:
+        assert f'<!-- benchmark {kind} -->\n<!-- end -->' in README
 
 
 @pytest.mark.parametrize('model', ['nano', 'small'])
