@@ -7,7 +7,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from svp_ros.benchmark import cost, timing
-from svp_ros.benchmark.bars import judge
+from svp_ros.benchmark.bars import fastest, judge
 from svp_ros.benchmark.baselines import (
     opencv_matchers,
     photograph,
@@ -155,6 +155,10 @@ def test_bars_are_those_of_this_project(full_size):
         'node, 640x480, disparity + points2: beyond the predictor, p95 ms': (5.0, 12.0, True),
         'node, 1280x720, disparity + depth: beyond the predictor, p95 ms': (5.0, 6.0, True),
         'node, 1280x720, disparity + points2: beyond the predictor, p95 ms': (5.0, 24.0, True)}
+    full_size['networks'].append(network_row('nano', 'openvino', 'int8', 80.0))
+    assert fastest(full_size, 'nano')['precision'] == 'int8'
+    assert fastest(full_size, 'nano', int8=False)['precision'] == 'bf16'
+    assert fastest(full_size, 'huge') is None
     assert not any('SGBM' in row['bar'] for row in judge({**full_size, 'threads': 2}))
 
 
@@ -178,6 +182,8 @@ def test_readme_holds_the_tables_between_its_marks(full_size):
     assert '| nano | 90 (1.3) | 140 (2.0) | 98 (1.4) |  |' in text
     assert '| OpenCV SGBM, 128 disparities | 70 |' in text
     assert '| small, onnx fp32, times OpenCV SGBM | 7.00 | 6 | MISSED |' in text
+    assert update_readme(before.replace('old\n', ''), {**full_size, 'bars': judge(full_size)},
+                         'docs/a.json') == text.replace('old\n', '')
     with pytest.raises(ValueError, match='the README needs the marks <!-- benchmark cpu -->'):
         update_readme('nothing', full_size, 'docs/a.json')
 
@@ -296,12 +302,26 @@ def test_comparison_is_of_times_and_of_ratios_to_sgbm(full_size):
     (['--compare', 'nothing.json'], 'no benchmark nothing.json'),
     (['--threads', '0'], 'must be at least 1'),
     (['--parts', 'node', '--seconds', '0'], 'must be positive'),
+    (['--network-size', '480x640', '240x320'], 'multiples of 32, got 240x320'),
     (['--readme', 'nothing.md'], 'no file nothing.md'),
     (['--readme', __file__], '--readme needs --json or --show'),
 ])
 def test_bad_arguments_are_explained(argv, message):
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         main(argv)
+
+
+def test_a_node_that_fails_costs_no_other_part(tiny_model, tmp_path, monkeypatch):
+    from svp_ros.benchmark import node
+
+    def fail(*_):
+        raise OSError('the node ended\nits log')
+    monkeypatch.setattr(node, 'measure_node', fail)
+    out = tmp_path / 'a.json'
+    assert main(['--model', str(tiny_model), '--parts', 'predictor', 'node', '--network-size',
+                 '64x96', '--input-size', '70x100', '--rounds', '1', '--json', str(out)]) == 0
+    result = json.loads(out.read_text())
+    assert result['not_measured'] == {'node': 'the node ended'} and result['predictor']
 
 
 def test_nodes_are_timed_over_dds(tiny_model, monkeypatch):

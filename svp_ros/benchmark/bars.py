@@ -28,10 +28,11 @@ def judge(result: dict) -> list[dict]:
             for bar, measured, limit in (*found, *_of_node(result))]
 
 
-def fastest(result: dict, model: str) -> Optional[dict]:
-    """Row of the fastest engine of a model at the first size, one pair; None if there is none."""
+def fastest(result: dict, model: str, int8: bool = True) -> Optional[dict]:
+    """Row of the fastest engine of a model, with or without int8; None if there is none."""
     rows = [row for row in result.get('networks', ())
-            if row['model'] == model and row['engine'] != EAGER]
+            if row['model'] == model and row['engine'] != EAGER
+            and (int8 or row['precision'] != 'int8')]
     return min(rows, key=lambda row: row['p50_ms'], default=None)
 
 

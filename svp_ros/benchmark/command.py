@@ -17,6 +17,7 @@ import torch
 from svp_ros.arguments import parse_arguments, parse_size
 from svp_ros.engine.choose import ENGINES, PRECISIONS
 from svp_ros.files import replace_file
+from svp_ros.model.network import STRIDE
 from svp_ros.predictor import choose_device, NETWORK_SIZE
 from svp_ros.provenance import describe_device, find_commit, find_versions
 
@@ -83,7 +84,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         'scaling, node and accuracy take the first')
     add('--parts', nargs='*', choices=PARTS, default=['network', 'predictor'],
         help='what is timed, in this order; predictor, scaling and node take the first engine and '
-        'precision, and the fastest of network; node needs ROS 2')
+        'precision, and the fastest of network, scaling not in int8; node needs ROS 2')
     add('--engines', nargs='+', choices=ENGINES, default=list(ENGINES), help='engines')
     add('--precisions', nargs='+', choices=PRECISIONS, default=['fp32', 'bf16'],
         help='precisions; int8 calibrates a network the first time')
@@ -119,6 +120,10 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     arguments = parse_arguments(parser, argv)
     if min(arguments.threads, arguments.rounds, *arguments.batch, *arguments.cameras) < 1:
         raise ValueError('--threads, --rounds, --batch and --cameras must be at least 1')
+    for height, width in arguments.network_size:
+        if height % STRIDE or width % STRIDE:
+            raise ValueError(f'--network-size must be multiples of {STRIDE}, got '
+                             f'{height}x{width}')
     if not arguments.seconds > 0:
         raise ValueError(f'--seconds must be positive, got {arguments.seconds:g}')
     if arguments.readme and not arguments.readme.is_file():

@@ -24,25 +24,25 @@ def plot_scaling(result: dict, path: Path) -> None:
     figure.savefig(path, dpi=150)
 
 
-def _sizes(result: dict) -> tuple[dict, str, str, str]:
+def _sizes(result: dict) -> tuple[dict, str, str, str, bool]:
     rows = sorted((row for row in result.get('scaling', ()) if row['batch'] == 1),
                   key=lambda row: row['size'][0] * row['size'][1])
     return (_curves(rows, lambda row: row['size'][0] * row['size'][1] / 1e6, 'p50_ms'),
-            "network's input, megapixels", 'ms', 'one pair')
+            "network's input, megapixels", 'ms', 'one pair', False)
 
 
-def _batches(result: dict) -> tuple[dict, str, str, str]:
+def _batches(result: dict) -> tuple[dict, str, str, str, bool]:
     rows = result.get('scaling', ())
     rows = sorted((row for row in rows if row['size'] == rows[0]['size']),
                   key=lambda row: row['batch'])
     return (_curves(rows, lambda row: row['batch'], 'ms_per_pair'),
-            'pairs in one pass', 'ms per pair', 'several pairs')
+            'pairs in one pass', 'ms per pair', 'several pairs', True)
 
 
-def _cameras(result: dict) -> tuple[dict, str, str, str]:
+def _cameras(result: dict) -> tuple[dict, str, str, str, bool]:
     rows = result.get('cameras', ())
     return (_curves(rows, lambda row: row['cameras'], 'total_hz'), 'cameras, with a node each',
-            'pairs/s of all', 'over DDS')
+            'pairs/s of all', 'over DDS', True)
 
 
 def _curves(rows, x, y: str) -> dict[str, tuple[list[float], list[float]]]:

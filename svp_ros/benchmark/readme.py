@@ -1,7 +1,5 @@
 """The performance tables of the README, written from a benchmark."""
 
-import re
-
 from svp_ros.benchmark.bars import EAGER
 from svp_ros.benchmark.baselines import STAND_IN
 from svp_ros.benchmark.report import (
@@ -26,13 +24,14 @@ def update_readme(text: str, result: dict, link: str) -> str:
         link: to its JSON, from the README.
 
     Raises:
-        ValueError: If the marks are not there, once.
+        ValueError: If the marks are not there.
     """
     mark = f'<!-- benchmark {result["device_type"]} -->'
-    pattern = re.compile(f'(?<={re.escape(mark)}\n).*?(?=<!-- end -->)', re.DOTALL)
-    if len(pattern.findall(text)) != 1:
-        raise ValueError(f'the README needs the marks {mark} and <!-- end --> once')
-    return pattern.sub(lambda _: section(result, link), text)
+    before, found, rest = text.partition(f'{mark}\n')
+    _, end, after = rest.partition('<!-- end -->')
+    if not (found and end):
+        raise ValueError(f'the README needs the marks {mark} and <!-- end -->')
+    return f'{before}{found}{section(result, link)}{end}{after}'
 
 
 def section(result: dict, link: str) -> str:

@@ -2,11 +2,14 @@
 
 import argparse
 import json
+import logging
 from pathlib import Path
 
 import torch
 
 from svp_ros.benchmark.bars import fastest, judge
+
+logger = logging.getLogger(__name__)
 
 
 class Benchmark:
@@ -32,7 +35,11 @@ class Benchmark:
         if torch.device(self.device).type == 'cuda':
             torch.backends.cudnn.allow_tf32 = False  # fp32 is fp32
         for part in self.arguments.parts:
-            getattr(self, f'_{part}')()
+            try:
+                getattr(self, f'_{part}')()
+            except OSError as error:  # of a node or its load; what was measured before is kept
+                logger.warning('%s', error)
+                self.result['not_measured'][part] = str(error).splitlines()[0]
         if self.arguments.profile:
             self._profile()
         if self.arguments.accuracy:
@@ -62,8 +69,8 @@ class Benchmark:
 
     def _scaling(self) -> None:
         from svp_ros.benchmark.network import measure_scaling
-        self.result['scaling'] = measure_scaling(
-            self.model, self._chosen(self.model), self.arguments.network_size,
+        self.result['scaling'] = measure_scaling(  # int8 would be calibrated for every size
+            self.model, self._chosen(self.model, int8=False), self.arguments.network_size,
             self.arguments.batch, self.device, self.arguments.rounds)
 
     def _node(self) -> None:
@@ -102,8 +109,8 @@ class Benchmark:
             self.model, self.configurations, scenes, self.size, self.device)
         self.result['not_measured'] |= missing
 
-    def _chosen(self, model: str) -> list[tuple[str, str]]:
+    def _chosen(self, model: str, int8: bool = True) -> list[tuple[str, str]]:
         """Return the first configuration and, where it was measured, the fastest."""
-        best = fastest(self.result, Path(model).stem)
+        best = fastest(self.result, Path(model).stem, int8)
         return list(dict.fromkeys([self.configurations[0], *(
             [(best['engine'], best['precision'])] if best else [])]))
