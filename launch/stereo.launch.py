@@ -11,14 +11,17 @@ from launch.actions import (
     ExecuteProcess,
     GroupAction,
     OpaqueFunction,
+    RegisterEventHandler,
     SetEnvironmentVariable,
     SetLaunchConfiguration,
 )
 from launch.conditions import IfCondition
+from launch.event_handlers import OnProcessExit
 from launch.substitutions import EnvironmentVariable, LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import Node, PushRosNamespace, SetParameter
 from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
+from launch_ros.utilities import make_namespace_absolute, prefix_namespace
 import yaml
 
 from launch import LaunchDescription
@@ -52,7 +55,7 @@ ARGUMENTS = [
     ('log_level', 'info', ['debug', 'info', 'warn', 'error', 'fatal'], 'logging of the node'),
     ('rviz', 'false', BOOLEAN, 'open RViz with images, cloud and boxes'),
     ('rviz_config', PathJoinSubstitution([CONFIG, 'stereo.rviz']), None, 'layout of RViz'),
-    ('bag', '', None, 'recording to replay with /clock; empty plays none'),
+    ('bag', '', None, 'recording to replay with /clock, once the node is ready; empty plays none'),
 ]
 PARAMETERS = [
     # parameters of the node that are arguments too: name, type, choices, description
@@ -90,12 +93,12 @@ def fill_in_camera(context):
 
 
 def start_nodes(context):
-    """Start a node in the namespace of each camera, and RViz beside it."""
+    """Start a node in the namespace of each camera, RViz beside it, and the recording."""
     given = {name: ParameterValue(LaunchConfiguration(name), value_type=kind)
              for name, kind, *_ in PARAMETERS if LaunchConfiguration(name).perform(context)}
     names = LaunchConfiguration('cameras').perform(context).strip('[] ').split(',')
     cameras = [name.strip(' \'"') for name in names if name.strip()] or ['']
-    return [GroupAction([
+    groups = [GroupAction([
         PushRosNamespace(camera),
         Node(package='svp_ros', executable='stereo_node', name='stereo_node', output='screen',
              parameters=[LaunchConfiguration('params_file'), given], remappings=REMAPPINGS,
@@ -104,6 +107,21 @@ def start_nodes(context):
         Node(package='rviz2', executable='rviz2', name='rviz',
              arguments=['-d', LaunchConfiguration('rviz_config')], remappings=REMAPPINGS,
              condition=IfCondition(LaunchConfiguration('rviz')))]) for camera in cameras]
+    bag = LaunchConfiguration('bag').perform(context)
+    return [*groups, *(play_when_ready(bag, cameras, context) if bag else ())]
+
+
+def play_when_ready(bag, cameras, context):
+    """Replay a recording when every node answers; while they load they would miss it."""
+    base = context.launch_configurations.get('ros_namespace')
+    actions = [ExecuteProcess(cmd=['ros2', 'bag', 'play', '--clock', '100', bag],
+                              output='screen')]
+    for camera in cameras:
+        node = f'{make_namespace_absolute(prefix_namespace(base, camera)).rstrip("/")}/stereo_node'
+        wait = ExecuteProcess(cmd=['ros2', 'service', 'call', f'{node}/enable',
+                                   'std_srvs/srv/SetBool', '{data: true}'], output='log')
+        actions = [RegisterEventHandler(OnProcessExit(target_action=wait, on_exit=actions)), wait]
+    return actions
 
 
 def generate_launch_description():
@@ -124,6 +142,4 @@ def generate_launch_description():
             SetParameter('use_sim_time', True, condition=is_not('bag', '')),
             OpaqueFunction(function=start_nodes),
         ]),
-        ExecuteProcess(cmd=['ros2', 'bag', 'play', '--clock', '100', LaunchConfiguration('bag')],
-                       output='screen', condition=is_not('bag', '')),
     ])

@@ -136,6 +136,15 @@ def test_ros2_launch_takes_the_preset_of_a_camera_and_arguments_over_it(tiny_mod
     assert 'waiting for /kitti/camera_color_left/image_raw, ' in text and '/kitti/other' in text
 
 
+@pytest.mark.skipif(not HAS_LAUNCH, reason='ros2 launch comes with ROS, not from package indexes')
+def test_a_recording_is_played_when_every_node_is_ready(tiny_model, tmp_path):
+    text = run_launch(tmp_path / 'log', f'model:={tiny_model}', 'device:=cpu', 'namespace:=robot',
+                      'cameras:=[front, rear]', f'bag:={tmp_path / "bag"}', nodes=2,
+                      last_process='ros2-5')  # two wait for a node each, this one plays
+    start = text.index('[ros2-5]: process started')
+    assert all(text.index(f'waiting for /robot/{name}/') < start for name in ('front', 'rear'))
+
+
 INCLUDING = """
 from launch.actions import IncludeLaunchDescription
 from launch.substitutions import PathJoinSubstitution
@@ -163,7 +172,8 @@ def test_a_launch_file_of_a_robot_includes_it_for_different_cameras(tiny_model, 
     assert 'waiting for /rear/left/image_raw, /rear/left/camera_info, ' in text
 
 
-def run_launch(log, *arguments, launch_file=('svp_ros', 'stereo.launch.py'), nodes=1):
+def run_launch(log, *arguments, launch_file=('svp_ros', 'stereo.launch.py'), nodes=1,
+               last_process='stereo_node-1'):
     """Start a launch file, press Ctrl-C when its nodes wait for images; return the log."""
     with log.open('w') as output:
         process = subprocess.Popen(
@@ -171,8 +181,9 @@ def run_launch(log, *arguments, launch_file=('svp_ros', 'stereo.launch.py'), nod
             stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
             env={**os.environ, 'ROS_DOMAIN_ID': str(1 + os.getpid() % 101)})
         try:
-            deadline = time.monotonic() + 60
-            while (log.read_text().count('waiting for') < nodes
+            deadline = time.monotonic() + 120
+            while ((log.read_text().count('waiting for /') < nodes
+                    or f'[{last_process}]: process started' not in log.read_text())
                    and time.monotonic() < deadline):
                 assert process.poll() is None, log.read_text()
                 time.sleep(0.2)
@@ -182,5 +193,6 @@ def run_launch(log, *arguments, launch_file=('svp_ros', 'stereo.launch.py'), nod
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
     text = log.read_text()
-    assert text.count('finished cleanly') == nodes and 'Traceback' not in text
+    assert len(re.findall(r'stereo_node-\d]: process has finished cleanly', text)) == nodes
+    assert 'Traceback' not in text
     return text
