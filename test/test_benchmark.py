@@ -337,7 +337,7 @@ def test_nodes_are_timed_over_dds(tiny_model, monkeypatch):
     assert [row['highest'] for row in rows] == [False, True]
     assert rows[1]['published_hz'] == pytest.approx(2, rel=0.5)
     assert rows[1]['drops'] < 1 and rows[1]['p50_ms'] > 0
-    assert rows[1]['rss_mib'] > 50 and rows[1]['start_s'] > 0
+    assert rows[1]['rss_mib'] > 50 and rows[1]['start_s'] > 0 and rows[1]['cpu_share'] > 0
 
     cameras, = measure_cameras(settings, [2], (96, 128), 1.0)
     assert cameras['cameras'] == 2 and cameras['rss_mib'] > 50

@@ -150,12 +150,13 @@ def _running_nodes(settings: dict, count: int) -> Iterator[tuple[list, float]]:
 
 def _trial(nodes: list, rate: float, input_size: Sequence[int], seconds: float) -> list[dict]:
     """Publish to all nodes at once; a row for each."""
-    before = [_cpu_seconds(node.pid) for node, _ in nodes], time.monotonic()
+    before = [_cpu_seconds(node.pid) for node, _ in nodes]
     outputs = _run_loads(nodes, 'svp_ros.ros.load', rate, seconds, ['--size', *input_size])
-    passed = time.monotonic() - before[1]
+    published_s = max(1, round(rate * seconds)) / rate  # a load also starts and ends
     return [{**summarise(output['published'], output['received']),
-             'cpu_share': (_cpu_seconds(node.pid) - used) / passed, 'rss_mib': _rss_mib(node.pid)}
-            for (node, _), output, used in zip(nodes, outputs, before[0])]
+             'cpu_share': (_cpu_seconds(node.pid) - used) / published_s,
+             'rss_mib': _rss_mib(node.pid)}
+            for (node, _), output, used in zip(nodes, outputs, before)]
 
 
 def _run_loads(nodes: list, module: str, rate: float, seconds: float,
