@@ -1,7 +1,6 @@
 """launch/stereo.launch.py under launch_testing: the nodes answer pairs, and end when launch does.
 
-Needs a sourced ROS 2 workspace with this package; `launch_test test/test_launched_nodes.py` runs
-it too.
+Needs a sourced ROS 2 workspace with this package, and pytest 7 or 8 for its plugin.
 """
 
 import os
