@@ -144,6 +144,14 @@ def test_cutout_shows_what_is_behind_its_holes(bank):
     np.testing.assert_array_equal((truth.instance[0, 0].numpy() == 7)[~ragged], solid[~ragged])
 
 
+def test_rays_exactly_along_a_cutout_miss_it(bank):
+    turned = np.array([[0.0, 0.0, 1.0], [0.0, 1.0, 0.0], [-1.0, 0.0, 0.0]])
+    card = thing(Kind.CUTOUT, (0.5, 0, 3), (1, 1, 0), turned, HOLES, instance=7)
+    scene = Scene([card], LIGHT, replace(CAMERA, fx=64.0, cx=32.0), Pose())
+    _, truth = render([scene], bank, H, W, True)
+    assert (truth.instance[0, 0, :, 32] == 0).all() and (truth.instance == 7).any()
+
+
 def test_occluded_strip_is_as_wide_as_the_disparity_step(bank):
     # disparity 6 before disparity 2: four columns left of the box are hidden from the right eye
     focal = CAMERA.fx * CAMERA.baseline

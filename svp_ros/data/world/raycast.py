@@ -128,8 +128,8 @@ def intersect(kind: Kind, table: PrimitiveTable, bank: TextureBank, primitive: T
     hit = (depth > NEAR) & (u.abs() <= 1) & (v.abs() <= 1)
     if kind is Kind.CUTOUT:
         half = table.half[primitive]
-        hit = hit & _solid(table, bank, primitive, u * half[:, :1], v * half[:, 1:2],
-                           torch.where(hit, depth, 1.0))
+        u, v = (torch.where(hit, x, 0.0) for x in (u * half[:, :1], v * half[:, 1:2]))
+        hit = hit & _solid(table, bank, primitive, u, v, torch.where(hit, depth, 1.0))
     return torch.where(hit, depth, torch.inf)
 
 
