@@ -2,14 +2,7 @@
 
 from svp_ros.benchmark.bars import EAGER
 from svp_ros.benchmark.baselines import STAND_IN
-from svp_ros.benchmark.report import (
-    bars_table,
-    cameras_table,
-    node_table,
-    overhead_table,
-    scaling_table,
-    table,
-)
+from svp_ros.benchmark.report import node_table, table
 
 NAMES = {'opencv_bm': 'OpenCV BM', 'opencv_sgbm': 'OpenCV SGBM, 128 disparities',
          STAND_IN: "stand-in of the prototype's 211 GFLOP, eager fp32"}
@@ -43,19 +36,19 @@ def section(result: dict, link: str) -> str:
             f'(times OpenCV SGBM in the same run):\n\n{_by_engine(result)}',
             table(('beside it', 'ms'), ((NAMES.get(name, name), f'{row["p50_ms"]:.0f}')
                                         for name, row in result['baselines'].items()))]
-    for title, rows in (
-            ('Node, publish stamp to disparity received by another process:', node_table(result)),
-            ('What the node adds to its predictor, until the last output is received:',
-             overhead_table(result)),
-            ('More pixels, and several pairs in one pass:', scaling_table(result)),
-            ('Several cameras, each sending 30 pairs/s to a node of its own:',
-             cameras_table(result)),
-            ('The bars we set ourselves:', bars_table(result))):
-        if rows:
-            parts.append(f'{title}\n\n{rows}')
+    if result.get('node'):
+        parts.append('Node, publish stamp to disparity received by another process:\n\n'
+                     + node_table(result))
+    bars = result.get('bars', ())
+    missed = [f'{row["bar"]} ({row["measured"]:.2f}, at most {row["limit"]:g})'
+              for row in bars if not row['kept']]
+    if bars:
+        parts.append(f'Of {len(bars)} bars we set ourselves {len(missed)} are missed'
+                     f'{": " if missed else ""}{"; ".join(missed)}.')
     parts.append(f'{result["device"]}, {result["threads"]} thread(s), commit '
-                 f'{(result["commit"] or "unknown")[:8]}: `{result["command"]}`, all figures in '
-                 f'[{link.rpartition("/")[2]}]({link}).')
+                 f'{(result["commit"] or "unknown")[:8]}: `{result["command"]}`, all figures, also '
+                 'of other sizes, several pairs in one pass, several cameras and what the node '
+                 f'adds, in [{link.rpartition("/")[2]}]({link}).')
     return '\n\n'.join(parts) + '\n'
 
 
