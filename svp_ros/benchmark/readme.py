@@ -46,9 +46,9 @@ def section(result: dict, link: str) -> str:
         parts.append(f'Of {len(bars)} bars we set ourselves {len(missed)} are missed'
                      f'{": " if missed else ""}{"; ".join(missed)}.')
     parts.append(f'{result["device"]}, {result["threads"]} thread(s), commit '
-                 f'{(result["commit"] or "unknown")[:8]}: `{result["command"]}`, all figures, also '
-                 'of other sizes, several pairs in one pass, several cameras and what the node '
-                 f'adds, in [{link.rpartition("/")[2]}]({link}).')
+                 f'{(result["commit"] or "unknown")[:8]}: `{result["command"]}`, all figures, '
+                 'also of other sizes, several pairs in one pass, several cameras and what the '
+                 f'node adds, in [{link.rpartition("/")[2]}]({link}).')
     return '\n\n'.join(parts) + '\n'
 
 
