@@ -186,6 +186,11 @@ def spread_lookups(lookups: Tensor, patch_mask: Optional[Tensor]) -> Tensor:
     return fill_in(lookups, ~enlarge(patch_mask, lookups.shape[-1] // patch_mask.shape[-1]))
 
 
+def look_around(similarity: Tensor, disparity: Tensor, patch_mask: Optional[Tensor]) -> Tensor:
+    """`local_correlation` within RADIUS, continued into hidden cells."""
+    return spread_lookups(local_correlation(similarity, disparity, RADIUS), patch_mask)
+
+
 class DisparityHead(nn.Module):
     """Coarse-to-fine disparity: match rows, refine at 1/8 and twice at 1/4, upsample.
 
@@ -232,22 +237,19 @@ class DisparityHead(nn.Module):
 
         # 1/8 and 1/4: look around the current disparity and correct it
         similarity8 = row_similarity(self.lookup8(f.left_eighth), self.lookup8(f.right_eighth))
-        lookups = local_correlation(similarity8, matches.disparity8, RADIUS)
-        lookups = spread_lookups(lookups, f.patch_mask)
+        lookups = look_around(similarity8, matches.disparity8, f.patch_mask)
         evidence = self.refine8(torch.cat((matches.evidence, lookups, matches.disparity8), dim=1))
         disparity8 = F.relu(matches.disparity8 + self.residual8(evidence).float())
 
         start4 = convex_upsample(disparity8, self.upsampling8(evidence), 2)
         similarity4 = row_similarity(self.lookup4(f.left_quarter), self.lookup4(f.right_quarter))
-        lookups = local_correlation(similarity4, start4, RADIUS)
-        lookups = spread_lookups(lookups, f.patch_mask)
+        lookups = look_around(similarity4, start4, f.patch_mask)
         evidence = self.refine4(torch.cat(
             (upsample(self.reduce8(evidence)), f.left_quarter, lookups, start4), dim=1))
         residual, log_scale, no_match = self.residual4(evidence).float().chunk(3, dim=1)
         disparity4 = F.relu(start4 + residual)
 
-        lookups = local_correlation(similarity4, disparity4, RADIUS)
-        lookups = spread_lookups(lookups, f.patch_mask)
+        lookups = look_around(similarity4, disparity4, f.patch_mask)
         evidence = F.relu(evidence + self.again4(torch.cat(
             (evidence, lookups, disparity4), dim=1)))
         residual, log_scale_again, no_match_again = (
