@@ -5,6 +5,8 @@ of all pairs, and `received`, [stamp, arrival] of each disparity, all in nanosec
 """
 
 import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
 import json
 import sys
 from threading import Event, Thread
@@ -83,15 +85,22 @@ def run(node: Load, rate: float, seconds: float) -> list[int]:
     return stamps
 
 
-def main(argv: Optional[list[str]] = None) -> int:
-    """Run one trial; returns 1 if the node under test does not appear."""
-    parser = argparse.ArgumentParser(description=__doc__.split('\n\n')[0])
+def make_parser(description: str) -> argparse.ArgumentParser:
+    """Parser of what every load has: --rate, --seconds and --size."""
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument('--rate', type=float, required=True, help='pairs per second')
     parser.add_argument('--seconds', type=float, required=True)
     parser.add_argument('--size', type=int, nargs=2, default=(480, 640), metavar=('H', 'W'))
-    arguments = parser.parse_args(argv)
-    rclpy.init()
-    node = Load(*arguments.size)
+    return parser
+
+
+@contextmanager
+def spinning(node: Load) -> Iterator[None]:
+    """Spin a load on a thread; the block begins when the node under test is there.
+
+    Raises:
+        TimeoutError: If it does not appear.
+    """
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     stop = Event()
@@ -101,19 +110,31 @@ def main(argv: Optional[list[str]] = None) -> int:
         deadline_s = time.monotonic() + WAIT_S
         while not node.connected():
             if time.monotonic() > deadline_s:
-                print('no node takes the pairs', file=sys.stderr)
-                return 1
+                raise TimeoutError
             time.sleep(0.02)
-        run(node, arguments.rate, 1.01 / arguments.rate)  # CameraInfo comes before the images
-        node.received.clear()
-        stamps = run(node, arguments.rate, arguments.seconds)
-        print(json.dumps({'published': stamps, 'received': node.received}))
+        yield
     finally:
         stop.set()
         thread.join()
         executor.shutdown()
         node.destroy_node()
         rclpy.try_shutdown()
+
+
+def main(argv: Optional[list[str]] = None) -> int:
+    """Run one trial; returns 1 if the node under test does not appear."""
+    arguments = make_parser(__doc__.split('\n\n')[0]).parse_args(argv)
+    rclpy.init()
+    node = Load(*arguments.size)
+    try:
+        with spinning(node):
+            run(node, arguments.rate, 1.01 / arguments.rate)  # CameraInfo comes before the images
+            node.received.clear()
+            stamps = run(node, arguments.rate, arguments.seconds)
+            print(json.dumps({'published': stamps, 'received': node.received}))
+    except TimeoutError:
+        print('no node takes the pairs', file=sys.stderr)
+        return 1
     return 0
 
 

@@ -5,20 +5,17 @@ of JSON: `latency_ms`, from the stamp of each pair until the last of its outputs
 `inference_ms`, what the network took of each.
 """
 
-import argparse
 import json
 import sys
-from threading import Thread
 import time
 from typing import Optional
 
 import numpy as np
 import rclpy
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.qos import QoSProfile
 from std_msgs.msg import Float32
 
-from svp_ros.ros.load import Load, run, WAIT_S
+from svp_ros.ros.load import Load, make_parser, run, spinning
 from svp_ros.ros.outputs import TOPICS
 
 LEAST_ANSWERED = 0.9  # where pairs are dropped, others wait
@@ -56,52 +53,30 @@ class Listener(Load):
 
 def main(argv: Optional[list[str]] = None) -> int:
     """Run one trial; returns 1 if the node under test does not appear or loses pairs."""
-    parser = argparse.ArgumentParser(description=__doc__.split('\n\n')[0])
-    parser.add_argument('--rate', type=float, required=True, help='pairs per second')
-    parser.add_argument('--seconds', type=float, required=True)
-    parser.add_argument('--size', type=int, nargs=2, default=(480, 640), metavar=('H', 'W'))
+    parser = make_parser(__doc__.split('\n\n')[0])
     parser.add_argument('--outputs', nargs='+', choices=TOPICS, default=['disparity', 'depth'])
     arguments = parser.parse_args(argv)
     rclpy.init()
     node = Listener(*arguments.size, list(dict.fromkeys(['disparity', *arguments.outputs])))
-    executor = SingleThreadedExecutor()
-    executor.add_node(node)
-    thread = Thread(target=_spin, args=(executor,))
-    thread.start()
     try:
-        deadline_s = time.monotonic() + WAIT_S
-        while not node.connected():
-            if time.monotonic() > deadline_s:
-                print('no node takes the pairs and publishes its outputs', file=sys.stderr)
-                return 1
-            time.sleep(0.02)
-        run(node, arguments.rate, 3 / arguments.rate)  # CameraInfo comes, everything warms up
-        time.sleep(1.0)
-        node.received.clear()
-        node.inference_ms.clear()
-        published = len(run(node, arguments.rate, arguments.seconds))
-        time.sleep(1.0)
-        latency_ms = node.latencies()
-        if (len(latency_ms) != len(node.inference_ms)
-                or len(latency_ms) < LEAST_ANSWERED * published):
-            print(f'{published} pairs at {arguments.rate:.1f} Hz had {len(latency_ms)} results; '
-                  'take a quieter machine', file=sys.stderr)
-            return 1
-        print(json.dumps({'latency_ms': latency_ms,
-                          'inference_ms': np.round(node.inference_ms, 3).tolist()}))
-    finally:
-        executor.shutdown()
-        thread.join()
-        node.destroy_node()
-        rclpy.try_shutdown()
+        with spinning(node):
+            run(node, arguments.rate, 3 / arguments.rate)  # CameraInfo comes, everything warms up
+            time.sleep(1.0)
+            node.received.clear()
+            node.inference_ms.clear()
+            published = len(run(node, arguments.rate, arguments.seconds))
+            time.sleep(1.0)
+    except TimeoutError:
+        print('no node takes the pairs and publishes its outputs', file=sys.stderr)
+        return 1
+    latency_ms = node.latencies()
+    if len(latency_ms) != len(node.inference_ms) or len(latency_ms) < LEAST_ANSWERED * published:
+        print(f'{published} pairs at {arguments.rate:.1f} Hz had {len(latency_ms)} results; '
+              'take a quieter machine', file=sys.stderr)
+        return 1
+    print(json.dumps({'latency_ms': latency_ms,
+                      'inference_ms': np.round(node.inference_ms, 3).tolist()}))
     return 0
-
-
-def _spin(executor: SingleThreadedExecutor) -> None:
-    try:
-        executor.spin()
-    except ExternalShutdownException:
-        pass
 
 
 if __name__ == '__main__':
