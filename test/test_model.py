@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 from conftest import TINY
 import numpy as np
 import pytest
@@ -412,6 +414,35 @@ def test_checkpoint_round_trip_gives_the_same_output(tmp_path):
         assert torch.equal(loaded(left, right).disparity, model(left, right).disparity)
     assert config == TINY
     assert notes == {'steps': '12'}
+
+
+def test_a_checkpoint_goes_on_with_more_looks(tmp_path):
+    """All looks share their weights; the first of them give what they gave."""
+    torch.manual_seed(0)
+    model = leave_start(build_model(TINY)).eval()
+    save_checkpoint(tmp_path / 'a.safetensors', model.state_dict(), TINY, half=False)
+    more = replace(TINY, looks=3)
+    longer = build_model(more).eval()
+    count, _ = load_start(longer, more, tmp_path / 'a.safetensors')
+    assert count == len(longer.state_dict())
+    with torch.inference_mode():
+        left, right = pair(batch=1)
+        short, long = model(left, right).stages, longer(left, right).stages
+    assert (len(short), len(long)) == (5, 7)
+    for i, stage in enumerate(short):
+        torch.testing.assert_close(long[i], stage)
+    assert (long[6] - long[5]).abs().mean() > 1e-4
+
+
+def test_stages_of_further_looks_share_one_weight():
+    model = build_model(replace(TINY, looks=3))
+    left, right = pair(batch=1)
+    output = model(left, right)
+    truth = torch.full((1, 1, 64, 96), 12.0)
+    terms = {name: term.item() for name, term in
+             disparity_losses(output, truth, truth > 0, truth < 0).items()}
+    # further looks start as "as it is": each has the error of the first
+    assert sum(terms[f'r4_{i}'] for i in (1, 2, 3)) == pytest.approx(terms['d4'], rel=1e-4)
 
 
 def test_half_precision_weights_stay_close(tmp_path):

@@ -59,6 +59,8 @@ class NetworkConfig:
         cost_channels: width of the matching stage at 1/8.
         match_groups: channel groups compared separately at 1/8.
         refine_channels: width of the refinement at 1/4.
+        looks: corrections at 1/4 after the first one; they share their weights, so that a
+            checkpoint may be trained on with another number.
         max_disparity: largest disparity that can be matched, pixels of the network's input.
         classes: objects that the detection head finds; none means that there is no such head.
     """
@@ -72,6 +74,7 @@ class NetworkConfig:
     cost_channels: int = 48
     match_groups: int = 2
     refine_channels: int = 32
+    looks: int = 1
     max_disparity: int = 256
     classes: tuple[ObjectClass, ...] = ()
 
@@ -85,6 +88,8 @@ class NetworkConfig:
         if self.channels[2] % self.match_groups:
             raise ValueError(f'channels[2] = {self.channels[2]} is not a multiple of match_groups '
                              f'= {self.match_groups}')
+        if self.looks < 1:
+            raise ValueError(f'looks must be at least 1, got {self.looks}')
         if self.max_disparity % 16 or self.max_disparity <= 0:
             raise ValueError('max_disparity must be a positive multiple of 16, got '
                              f'{self.max_disparity}')
@@ -101,11 +106,11 @@ SIZES = {
     'nano': NetworkConfig(),
     'small': NetworkConfig(
         channels=(24, 48, 96, 192), blocks=(1, 1, 2, 2), heads=6,
-        cost_channels=96, match_groups=4, refine_channels=48),
+        cost_channels=96, match_groups=4, refine_channels=48, looks=2),
     'base': NetworkConfig(
         channels=(32, 64, 128, 256), blocks=(1, 2, 3, 3), heads=8,
         encoder_depth=4, attention_depth=3, decoder_depth=4,
-        cost_channels=128, match_groups=4, refine_channels=80),
+        cost_channels=128, match_groups=4, refine_channels=80, looks=2),
 }
 
 
@@ -130,7 +135,8 @@ def build_head(config: NetworkConfig) -> DisparityHead:
     """Disparity head with fresh weights."""
     matching = RowMatching(config.channels, config.cost_channels, config.match_groups,
                            config.max_disparity)
-    return DisparityHead(matching, config.channels, config.cost_channels, config.refine_channels)
+    return DisparityHead(matching, config.channels, config.cost_channels, config.refine_channels,
+                         config.looks)
 
 
 def build_model(config: NetworkConfig) -> DisparityNetwork:
@@ -210,9 +216,9 @@ def load_start(model: Module, config: NetworkConfig, path: Union[str, Path]) -> 
         ValueError: If it is not one of our checkpoints or a network of another size.
     """
     state, found, notes = read_checkpoint(path)
-    if replace(found, classes=()) != replace(config, classes=()):
+    if replace(found, classes=config.classes, looks=config.looks) != config:
         other = {key: value for key, value in asdict(found).items()
-                 if key != 'classes' and value != getattr(config, key)}
+                 if key not in ('classes', 'looks') and value != getattr(config, key)}
         raise ValueError(f'{path} is a network of another size; it has {other}')
     shared = {name: value for name, value in state.items() if name in model.state_dict()
               and (found.class_names == config.class_names or not name.startswith('detection.'))}

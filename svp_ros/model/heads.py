@@ -58,8 +58,8 @@ class DisparityOutput:
         disparity: (B, 1, H, W), pixels, x_left - x_right >= 0.
         log_scale: (B, 1, H, W), log of the Laplacian scale of the error in pixels.
         no_match: (B, 1, H, W), logit that the right image does not show this point.
-        stages: disparities at 1/16, 1/8 (matched), 1/8 (refined), 1/4 and 1/4 (refined), pixels of
-            each map.
+        stages: disparities at 1/16, 1/8 (matched), 1/8 (refined), 1/4 and 1/4 after each further
+            look, pixels of each map.
         match_logits: (B, levels, h, w) at 1/16 and 1/8, log-probability up to a constant.
         evidence: (B, C, h, w) at 1/4, what the last stage was decided by, for other heads.
         detection: (B, classes + 12, h, w) at 1/4, see `detection`; None without that head.
@@ -192,20 +192,24 @@ def look_around(similarity: Tensor, disparity: Tensor, patch_mask: Optional[Tens
 
 
 class DisparityHead(nn.Module):
-    """Coarse-to-fine disparity: match rows, refine at 1/8 and twice at 1/4, upsample.
+    """Coarse-to-fine disparity: match rows, refine at 1/8 and repeatedly at 1/4, upsample.
 
     Args:
         matching: finds the disparity at 1/8.
         channels: backbone widths at 1/2, 1/4, 1/8 and 1/16.
         cost_channels: width at 1/8.
         refine_channels: width at 1/4.
+        looks: corrections at 1/4 after the first one, all with the same weights.
+
+    Source of the shared weights: RAFT-Stereo (Lipson et al. 2021).
     """
 
     def __init__(self, matching: RowMatching, channels: tuple[int, ...], cost_channels: int,
-                 refine_channels: int):
+                 refine_channels: int, looks: int):
         super().__init__()
         _, quarter, eighth, _ = channels
         self.matching = matching
+        self.looks = looks
 
         self.lookup8 = nn.Conv2d(eighth, eighth // 2, 1)
         self.refine8 = conv_bn_relu(cost_channels + LOOKUPS + 1, cost_channels)
@@ -226,7 +230,7 @@ class DisparityHead(nn.Module):
         # correction, log scale, no match: start from "as matched, unsure by 1 px, visible"
         nn.init.constant_(self.residual4.bias, 0)
         nn.init.constant_(self.residual4.bias[2], -3)
-        # the second look at 1/4 starts from "as it is", the step to 1/4 from bilinear
+        # further looks at 1/4 start from "as it is", the step to 1/4 from bilinear
         for start in (self.again4[1][1].weight, self.residual4_again.weight,
                       self.residual4_again.bias, self.upsampling8.weight):
             nn.init.zeros_(start)
@@ -247,20 +251,21 @@ class DisparityHead(nn.Module):
         evidence = self.refine4(torch.cat(
             (upsample(self.reduce8(evidence)), f.left_quarter, lookups, start4), dim=1))
         residual, log_scale, no_match = self.residual4(evidence).float().chunk(3, dim=1)
-        disparity4 = F.relu(start4 + residual)
+        stages4 = [F.relu(start4 + residual)]
 
-        lookups = look_around(similarity4, disparity4, f.patch_mask)
-        evidence = F.relu(evidence + self.again4(torch.cat(
-            (evidence, lookups, disparity4), dim=1)))
-        residual, log_scale_again, no_match_again = (
-            self.residual4_again(evidence).float().chunk(3, dim=1))
-        refined4 = F.relu(disparity4 + residual)
+        for _ in range(self.looks):
+            lookups = look_around(similarity4, stages4[-1], f.patch_mask)
+            evidence = F.relu(evidence + self.again4(torch.cat(
+                (evidence, lookups, stages4[-1]), dim=1)))
+            residual, log_scale_again, no_match_again = (
+                self.residual4_again(evidence).float().chunk(3, dim=1))
+            stages4.append(F.relu(stages4[-1] + residual))
 
         return DisparityOutput(
-            disparity=convex_upsample(refined4, self.upsampling(evidence)),
+            disparity=convex_upsample(stages4[-1], self.upsampling(evidence)),
             log_scale=upsample((log_scale + log_scale_again).clamp(*LOG_SCALE_RANGE), 4),
             no_match=upsample(no_match + no_match_again, 4),
-            stages=(matches.disparity16, matches.disparity8, disparity8, disparity4, refined4),
+            stages=(matches.disparity16, matches.disparity8, disparity8, *stages4),
             match_logits=(matches.logits16, matches.logits8),
             evidence=evidence)
 

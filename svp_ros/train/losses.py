@@ -6,7 +6,8 @@ import torch.nn.functional as F
 
 from svp_ros.model.heads import DisparityOutput
 
-STAGES = {'d16': (16, 0.2), 'm8': (8, 0.3), 'd8': (8, 0.5), 'd4': (4, 0.7), 'r4': (4, 0.7)}
+STAGES = {'d16': (16, 0.2), 'm8': (8, 0.3), 'd8': (8, 0.5), 'd4': (4, 0.7)}
+LOOKS_WEIGHT = 0.7  # of all further stages at 1/4 together
 
 
 def masked_mean(values: Tensor, valid: Tensor) -> Tensor:
@@ -56,7 +57,9 @@ def disparity_losses(output: DisparityOutput, disparity: Tensor, valid: Tensor,
     with the error detached so that it never weakens the disparity loss.
     """
     losses = {'full': masked_mean((output.disparity - disparity).abs(), valid)}
-    for (name, (stride, weight)), stage in zip(STAGES.items(), output.stages):
+    looks = len(output.stages) - len(STAGES)
+    stages = {**STAGES, **{f'r4_{i + 1}': (4, LOOKS_WEIGHT / looks) for i in range(looks)}}
+    for (name, (stride, weight)), stage in zip(stages.items(), output.stages):
         error = (stage * stride - at_stride(disparity, stride)).abs()
         losses[name] = weight * masked_mean(error, at_stride(valid, stride))
 
