@@ -7,7 +7,6 @@ dynamic, height and width are fixed; opset 18.
 """
 
 import argparse
-import hashlib
 from pathlib import Path
 from typing import Optional
 
@@ -19,7 +18,7 @@ from svp_ros.engine.graph import INPUTS, StereoGraph
 from svp_ros.engine.images import resize
 from svp_ros.engine.onnx_export import export_onnx, OPSET
 from svp_ros.engine.packages import need
-from svp_ros.files import replace_file
+from svp_ros.files import replace_file, sha256_of
 from svp_ros.model.build import load_checkpoint
 from svp_ros.predictor import find_model, NETWORK_SIZE
 
@@ -69,7 +68,7 @@ def main(argv: Optional[list[str]] = None) -> int:
         pairs = list(folder_pairs(arguments.calibration, graph.height, graph.width)
                      if arguments.calibration else ())
         pairs += world_pairs(graph.height, graph.width)
-        file = quantised_file(graph, hashlib.sha256(path.read_bytes()).hexdigest(), pairs)
+        file = quantised_file(graph, sha256_of(path), pairs)
         print(f'{path.stem} at {size} in int8 for engine openvino is ready: {file}')
         return 0
     out = arguments.out or Path(f'{path.stem}_{size}.onnx')

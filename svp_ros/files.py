@@ -1,5 +1,6 @@
-"""Write files so that neither a kill nor a full disk costs what was there before."""
+"""Write files so that neither a kill nor a full disk costs what was there; check what is there."""
 
+import hashlib
 from pathlib import Path
 
 
@@ -17,3 +18,15 @@ def replace_file(path: Path, content: bytes) -> None:
         temporary.unlink(missing_ok=True)
         kept = '; the previous one is kept' if path.exists() else ''
         raise OSError(f'cannot write {path}: {error.strerror}{kept}') from error
+
+
+def sha256_of(*paths: Path) -> str:
+    """SHA-256 of the content of files, one after the other, in hexadecimal digits.
+
+    Raises:
+        OSError: If one cannot be read.
+    """
+    digest = hashlib.sha256()
+    for path in paths:
+        digest.update(path.read_bytes())
+    return digest.hexdigest()

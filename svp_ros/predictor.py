@@ -1,7 +1,6 @@
 """StereoPredictor: a pair of uint8 images in; disparity, confidence and boxes as numpy out."""
 
 from dataclasses import dataclass
-import hashlib
 from pathlib import Path
 import time
 from typing import Optional, Union
@@ -13,6 +12,7 @@ from svp_ros.boxes import Boxes
 from svp_ros.engine.choose import make_engine
 from svp_ros.engine.graph import CONFIDENT_WITHIN
 from svp_ros.engine.images import finish_maps, PairBuffer
+from svp_ros.files import sha256_of
 from svp_ros.geometry import camera_row, StereoCamera
 from svp_ros.model.build import load_checkpoint
 from svp_ros.model.detection import CELL, decode_boxes
@@ -113,7 +113,7 @@ class StereoPredictor:
         self.device = choose_device('cpu' if device == 'auto' and on_cpu else device)
         self.network_size = tuple(network_size)
         model, self.config, notes = load_checkpoint(path)
-        sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+        sha256 = sha256_of(path)
         padded = tuple(-(-length // STRIDE) * STRIDE for length in network_size)
         self.engine = make_engine(model, padded, engine, precision, self.device, sha256=sha256)
         self._mean_sizes = torch.tensor([item.size for item in self.config.classes],

@@ -53,6 +53,13 @@ def cut_off(folder, model):
     return path
 
 
+def replaced(folder, model):
+    path = folder / 'model.safetensors'
+    shutil.copy(model, path)
+    path.with_suffix('.md').write_text(f'SHA-256 `{"0" * 64}`')
+    return path
+
+
 def pickled(folder, model):
     path = folder / 'model.safetensors'
     torch.save({'weight': torch.zeros(3)}, path)
@@ -144,6 +151,9 @@ ENDS = [
            'stereo_node: … is not a readable .safetensors file: …'),
     Ending('the model file is a pickle', start_with(pickled), 1,
            'stereo_node: … is not a readable .safetensors file: …'),
+    Ending('the model file is not the one of its card', start_with(replaced), 1,
+           'stereo_node: … is damaged or was replaced: its SHA-256 is …, its card model.md says '
+           '…; restore the file, or correct the card'),
     Ending('the model file comes from another program', start_with(foreign), 1,
            'stereo_node: … was not written by svp_ros: its metadata lacks "format: svp_ros 1"'),
     Ending('the model is pre-trained only', start_with(lambda folder, model: 'nano_pretrained'),

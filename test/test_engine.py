@@ -111,7 +111,7 @@ def test_openvino_gives_the_maps_of_torch(graph, pair, expected, precision, tole
 
 
 def test_int8_network_is_made_once_and_close_to_fp32(network, pair, expected, tmp_path,
-                                                     monkeypatch):
+                                                     monkeypatch, caplog):
     needs('onnx', 'openvino', 'nncf')
     from svp_ros.engine import quantisation
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
@@ -124,6 +124,14 @@ def test_int8_network_is_made_once_and_close_to_fp32(network, pair, expected, tm
     assert file.stat().st_mtime_ns == made
     confidence = engine(*(image[:1] for image in pair))[1]
     assert 0 < float((confidence - expected[1][:1]).abs().mean()) < 0.05
+
+    weights = file.with_suffix('.bin')
+    intact = weights.read_bytes()
+    weights.write_bytes(bytes([intact[0] ^ 1]) + intact[1:])
+    monkeypatch.setattr(quantisation, 'world_pairs', lambda height, width: first)
+    make_engine(network, SIZE, 'openvino', 'int8', sha256='a' * 64)
+    assert f'{file} is damaged' in caplog.text
+    assert weights.stat().st_size == len(intact) and weights.read_bytes()[0] == intact[0]
 
 
 def test_auto_takes_the_fastest_and_says_why(network, caplog):

@@ -104,6 +104,23 @@ def test_the_predictor_reports_the_checksum_of_the_file_it_runs():
     assert StereoPredictor.load('nano', device='cpu').card['sha256'] == digest
 
 
+def test_a_model_that_is_not_the_one_of_its_card_is_refused(tmp_path, tiny_model):
+    path, card = tmp_path / 'mine.safetensors', tmp_path / 'mine.md'
+    path.write_bytes(tiny_model.read_bytes())
+    card.write_text('# mine\n\nTrained on my own pairs.\n')  # names no checksum
+    StereoPredictor.load(path, device='cpu', network_size=(64, 64))
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    card.write_text(f'| file | `mine.safetensors`, SHA-256 `{digest}` |\n')
+    StereoPredictor.load(path, device='cpu', network_size=(64, 64))
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    other = hashlib.sha256(content).hexdigest()
+    said = f'its SHA-256 is {other}, its card mine.md says {digest}'
+    with pytest.raises(ValueError, match=said):
+        StereoPredictor.load(path, device='cpu')
+
+
 def test_models_holds_no_other_weights():
     kinds = {path.suffix for path in (ROOT / 'models').iterdir() if path.is_file()}
     assert MODELS and kinds <= {'.safetensors', '.md', '.csv', '.json'}

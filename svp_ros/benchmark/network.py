@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from copy import deepcopy
-import hashlib
 import logging
 from pathlib import Path
 from typing import Optional
@@ -16,6 +15,7 @@ from svp_ros.benchmark.cost import add_floor, count_cost, measure_rates
 from svp_ros.benchmark.peers import load_peer
 from svp_ros.benchmark.timing import add_ratios, interleave, percentiles
 from svp_ros.engine.choose import make_engine
+from svp_ros.files import sha256_of
 from svp_ros.model.build import build_model, load_checkpoint, SIZES
 from svp_ros.model.network import DisparityNetwork
 from svp_ros.predictor import find_model, StereoPredictor
@@ -31,7 +31,7 @@ def load_network(name: str) -> tuple[DisparityNetwork, Optional[str]]:
         if name not in SIZES:
             raise
         return build_model(SIZES[name]).eval(), None
-    return load_checkpoint(path)[0], hashlib.sha256(path.read_bytes()).hexdigest()
+    return load_checkpoint(path)[0], sha256_of(path)
 
 
 def measure_networks(models: list[str], configurations: list[tuple[str, str]],

@@ -15,6 +15,7 @@ from svp_ros.engine.graph import INPUTS, StereoGraph
 from svp_ros.engine.images import resize
 from svp_ros.engine.onnx_export import export_onnx
 from svp_ros.engine.packages import need
+from svp_ros.files import replace_file, sha256_of
 
 logger = logging.getLogger(__name__)
 WORLD_PAIRS = 24
@@ -44,9 +45,13 @@ def quantised_file(graph: StereoGraph, sha256: Optional[str],
     if sha256 is None:
         raise ValueError('int8 is for networks of a checkpoint, these weights are random')
     path = _cache() / f'{sha256[:16]}-{graph.height}x{graph.width}-int8-{FORMAT}.xml'
+    files, checksum = (path.with_suffix('.bin'), path), path.with_suffix('.sha256')
     if pairs is None:
-        if path.is_file():
-            return path
+        if checksum.is_file():
+            if all(map(Path.is_file, files)) and sha256_of(*files) == checksum.read_text():
+                return path
+            logger.warning('%s is damaged: its SHA-256 is not that of %s; it is made anew', path,
+                           checksum)
         logger.info('calibrating the int8 network on %d rendered pairs, which takes 1 to 15 '
                     'minutes, once: it is kept in %s', WORLD_PAIRS, path.parent)
         pairs = world_pairs(graph.height, graph.width)
@@ -55,8 +60,10 @@ def quantised_file(graph: StereoGraph, sha256: Optional[str],
     with TemporaryDirectory(dir=path.parent) as temporary:
         new = Path(temporary) / path.name
         openvino.save_model(quantise(graph, pairs), new, compress_to_fp16=False)
-        for suffix in ('.bin', '.xml'):
-            os.replace(new.with_suffix(suffix), path.with_suffix(suffix))
+        checksum.unlink(missing_ok=True)
+        for file in files:
+            os.replace(new.with_suffix(file.suffix), file)
+        replace_file(checksum, sha256_of(*files).encode())
     return path
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 import json
 from pathlib import Path
+import re
 from typing import Union
 
 from safetensors import safe_open, SafetensorError
@@ -12,13 +13,14 @@ from torch import Tensor
 from torch.nn import Module
 
 from svp_ros.config import make_config
-from svp_ros.files import replace_file
+from svp_ros.files import replace_file, sha256_of
 from svp_ros.model.detection import DetectionHead
 from svp_ros.model.heads import DisparityHead, ReconstructionHead, RowMatching
 from svp_ros.model.network import DisparityNetwork, ReconstructionNetwork, StereoBackbone
 
 FORMAT = 'svp_ros 1'
 RECONSTRUCTION = 'reconstruction'  # note `kind` of a pre-trained network
+CARD_SHA256 = re.compile('SHA-256 `([0-9a-f]{64})`')
 
 
 @dataclass(frozen=True)
@@ -181,11 +183,12 @@ def read_checkpoint(path: Union[str, Path]) -> tuple[dict[str, Tensor], NetworkC
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is not one of our checkpoints.
+        ValueError: If it is not one of our checkpoints, or not the one that its card describes.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f'no checkpoint {path}')
+    _check_card(path)
     try:
         with safe_open(path, 'pt') as file:
             notes = dict(file.metadata() or {})
@@ -199,6 +202,15 @@ def read_checkpoint(path: Union[str, Path]) -> tuple[dict[str, Tensor], NetworkC
     config = make_config(NetworkConfig, values, str(path))
     return {name: value.float() if value.is_floating_point() else value
             for name, value in state.items()}, config, notes
+
+
+def _check_card(path: Path) -> None:
+    """Compare the file with the SHA-256 in its card, the .md file beside it, if there is one."""
+    card = path.with_suffix('.md')
+    named = CARD_SHA256.search(card.read_text()) if card.is_file() else None
+    if named and named[1] != (found := sha256_of(path)):
+        raise ValueError(f'{path} is damaged or was replaced: its SHA-256 is {found}, its card '
+                         f'{card.name} says {named[1]}; restore the file, or correct the card')
 
 
 def load_start(model: Module, config: NetworkConfig, path: Union[str, Path]) -> tuple[int, dict]:

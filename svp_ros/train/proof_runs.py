@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-import hashlib
 import os
 from pathlib import Path
 import subprocess
@@ -20,6 +19,7 @@ from svp_ros.data.stream import crops_at, StreamConfig
 from svp_ros.data.world import WorldConfig
 from svp_ros.data.world.world import KINDS
 from svp_ros.eval.pretraining_report import read_columns
+from svp_ros.files import sha256_of
 from svp_ros.predictor import find_model
 from svp_ros.train.disparity import DisparityTraining
 from svp_ros.train.pretrain import MODES, PretrainConfig
@@ -125,7 +125,7 @@ def is_finished(folder: Path, settings: Training) -> bool:
     check_settings(folder, settings)
     noted = folder / START_NOTE
     if (folder / 'config.yaml').exists() and settings.start and not (
-            noted.exists() and noted.read_text() == _sha256(settings.start)):
+            noted.exists() and noted.read_text() == sha256_of(find_model(settings.start))):
         raise ValueError(f'{folder} holds a run that did not start from what {settings.start} is '
                          'now; remove it to train it again')
     return read_columns(folder / 'validate.csv').get('step', [0])[-1] == settings.loop.steps
@@ -157,7 +157,7 @@ def run_all(runs: Mapping[str, Training], command: list[str], out: Path, jobs: i
         path.write_text(yaml.safe_dump(to_yaml(settings)))
         resume = ['--resume'] if (folder / 'last.pt').exists() else []
         if settings.start and not resume:
-            (folder / START_NOTE).write_text(_sha256(settings.start))
+            (folder / START_NOTE).write_text(sha256_of(find_model(settings.start)))
         with (folder / 'output.txt').open('a') as output:
             done = subprocess.run(
                 [sys.executable, '-m', 'svp_ros', *command, '--config', str(path), '--out',
@@ -179,7 +179,3 @@ def _changes(was: Any, now: Any, name: str = '') -> list[str]:
         return [change for key in was
                 for change in _changes(was[key], now[key], f'{name}.{key}' if name else key)]
     return [] if was == now else [f'{name} {was} instead of {now}']
-
-
-def _sha256(checkpoint: str) -> str:
-    return hashlib.sha256(find_model(checkpoint).read_bytes()).hexdigest()
