@@ -62,7 +62,8 @@ setup(
         'onnx': ['onnx', 'onnxruntime'],
         'openvino': ['onnx', 'openvino'],
         'int8': ['nncf', 'onnx', 'openvino'],
-        'test': ['onnx', 'onnxruntime', 'openvino', 'pytest', 'ruff', 'shapely'],
+        'test': ['mcap-ros2-support', 'onnx', 'onnxruntime', 'openvino', 'pytest', 'ruff',
+                 'shapely'],
     },
     entry_points={
         'console_scripts': [

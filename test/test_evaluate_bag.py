@@ -121,6 +121,35 @@ def test_results_are_one_mcap_file_with_the_original_stamps(results):
     assert not list(results.glob('.results*'))
 
 
+def test_another_reader_of_mcap_finds_the_same_messages(results):
+    """The reader of Foxglove's makers knows only what the file says of its message types."""
+    reading = pytest.importorskip('mcap.reader')
+    decoding = pytest.importorskip('mcap_ros2.decoder')
+    with (results / 'results.mcap').open('rb') as file:
+        reader = reading.make_reader(file, decoder_factories=[decoding.DecoderFactory()])
+        assert reader.get_header().profile == 'ros2'
+        schemas = {schema.name: schema for schema in reader.get_summary().schemas.values()}
+        assert {schema.encoding for schema in schemas.values()} == {'ros2msg'}
+        assert set(schemas) == {f'{package}/msg/{name}' for package, name in (
+            ('sensor_msgs', 'Image'), ('sensor_msgs', 'CameraInfo'),
+            ('stereo_msgs', 'DisparityImage'))}
+        found = {}
+        for _, channel, raw, message in reader.iter_decoded_messages():
+            found.setdefault(channel.topic, []).append(message)
+            stamp = message.header.stamp
+            assert stamp.sec * 10**9 + stamp.nanosec == raw.log_time == raw.publish_time
+    with BagReader(results / 'results.mcap') as bag:
+        ours = {(topic, time): message for topic, time, message in bag.messages()}
+        assert {topic: len(messages) for topic, messages in found.items()} == bag.counts
+    for stamp, message in zip(STAMPS, found['/disparity']):
+        expected = ours['/disparity', stamp]
+        for name in ('f', 't', 'min_disparity', 'max_disparity', 'delta_d'):
+            assert getattr(message, name) == getattr(expected, name) != 0
+        assert (message.image.width, message.image.height, message.image.encoding) == (
+            W, H, '32FC1')
+        assert bytes(message.image.data) == expected.image.data.tobytes()
+
+
 def test_the_page_stands_alone_and_shows_both_models(results):
     page = (results / 'report.html').read_text()
     embedded = {base64.b64decode(data)
