@@ -100,6 +100,13 @@ def depth_to_disparity(depth: Array, camera: StereoCamera) -> Array:
     return camera.fx * camera.baseline / depth + camera.doffs
 
 
+def slopes(camera: StereoCamera) -> tuple[np.ndarray, np.ndarray]:
+    """X / Z of the left image's columns, (1, W), and Y / Z of its rows, (H, 1), float32."""
+    x = (np.arange(camera.width) - camera.cx) / camera.fx
+    y = (np.arange(camera.height) - camera.cy) / camera.fy
+    return x[None].astype(np.float32), y[:, None].astype(np.float32)
+
+
 def unproject(depth: np.ndarray, camera: StereoCamera) -> np.ndarray:
     """Lift a depth map to points in the left optical frame.
 
@@ -116,11 +123,10 @@ def unproject(depth: np.ndarray, camera: StereoCamera) -> np.ndarray:
     if depth.shape != (camera.height, camera.width):
         raise ValueError(f'depth is {depth.shape[1]}x{depth.shape[0]} but the camera has '
                          f'{camera.width}x{camera.height}; scale the camera with scaled()')
-    x = (np.arange(camera.width, dtype=np.float32) - camera.cx) / camera.fx
-    y = (np.arange(camera.height, dtype=np.float32) - camera.cy) / camera.fy
+    x, y = slopes(camera)
     points = np.empty(depth.shape + (3,), np.float32)
     points[..., 0] = x * depth
-    points[..., 1] = y[:, None] * depth
+    points[..., 1] = y * depth
     points[..., 2] = depth
     return points
 

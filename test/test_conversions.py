@@ -228,6 +228,9 @@ def test_cloud_points_project_back_to_their_pixels_with_their_colour():
     np.testing.assert_array_equal(unpacked, RGB)
     grey = np.frombuffer(cloud_message(depth, GREY, CAMERA, HEADER).data, np.uint8)
     np.testing.assert_array_equal(grey.reshape(H, W, 16)[..., 12:15], np.dstack([GREY] * 3))
+    # CameraInfo gives numpy's own float64
+    same = replace(CAMERA, fx=np.float64(CAMERA.fx), cy=np.float64(CAMERA.cy))
+    assert cloud_message(depth, RGB, same, HEADER).data == message.data
 
 
 def test_colours_tell_near_from_far_and_invalid():

@@ -12,7 +12,7 @@ import numpy as np
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2, PointField
 from stereo_msgs.msg import DisparityImage
 
-from svp_ros.geometry import StereoCamera, unproject
+from svp_ros.geometry import slopes, StereoCamera
 from svp_ros.image_messages import decode_compressed, decode_image, ENCODINGS
 
 
@@ -82,7 +82,9 @@ def disparity_message(disparity: np.ndarray, camera: Optional[StereoCamera], min
     message = DisparityImage(header=header, f=float(f), t=float(t),
                              min_disparity=float(low), max_disparity=float(np.float32(maximum)),
                              delta_d=float(np.spacing(np.float32(maximum))))
-    message.image = array_to_image(np.where(valid, disparity, low - 1), '32FC1', header)
+    pixels = disparity.copy()
+    cv2.patchNaNs(pixels, float(low) - 1)
+    message.image = array_to_image(pixels, '32FC1', header)
     rows, columns = np.flatnonzero(valid.any(1)), np.flatnonzero(valid.any(0))
     if rows.size:
         window = message.valid_window
@@ -131,10 +133,11 @@ def cloud_message(depth: np.ndarray, image: np.ndarray, camera: StereoCamera,
         header: that of the left image.
     """
     H, W = depth.shape
-    points = cv2.cvtColor(unproject(depth, camera), cv2.COLOR_RGB2RGBA)  # much faster than strides
+    x, y = slopes(camera)
     bgra = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2BGRA if image.ndim == 3
                         else cv2.COLOR_GRAY2BGRA)
-    points.view(np.uint32)[..., 3] = bgra.view('<u4')[..., 0] & 0x00ffffff
+    rgb = (bgra.view('<u4')[..., 0] & 0x00ffffff).view(np.float32)
+    points = cv2.merge((x * depth, y * depth, depth, rgb))  # much faster than numpy's strides
     message = PointCloud2(header=header, height=H, width=W, is_dense=False,
                           is_bigendian=sys.byteorder == 'big', point_step=16, row_step=16 * W)
     message.fields = [PointField(name=name, offset=4 * index, datatype=PointField.FLOAT32, count=1)

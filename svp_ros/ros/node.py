@@ -23,6 +23,7 @@ from rclpy.signals import SignalHandlerOptions
 from std_srvs.srv import SetBool
 import torch
 
+from svp_ros.memory import keep_freed_memory
 from svp_ros.ros import box_messages, diagnostics, parameters
 from svp_ros.ros.intake import Intake
 from svp_ros.ros.life_cycle import EXPECTED, ManagedNode
@@ -204,6 +205,7 @@ class _ToRos(logging.Handler):
 
 def main(args=None) -> int:
     """Run the node until SIGINT or SIGTERM; return 1 if it could not start."""
+    keep_freed_memory()
     stop = Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
