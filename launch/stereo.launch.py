@@ -8,6 +8,7 @@ from pathlib import Path
 
 from launch.actions import (
     DeclareLaunchArgument,
+    EmitEvent,
     ExecuteProcess,
     GroupAction,
     OpaqueFunction,
@@ -17,6 +18,8 @@ from launch.actions import (
 )
 from launch.conditions import IfCondition
 from launch.event_handlers import OnProcessExit
+from launch.events import matches_action
+from launch.events.process import ShutdownProcess
 from launch.substitutions import EnvironmentVariable, LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import Node, PushRosNamespace, SetParameter
 from launch_ros.parameter_descriptions import ParameterValue
@@ -98,29 +101,42 @@ def start_nodes(context):
              for name, kind, *_ in PARAMETERS if LaunchConfiguration(name).perform(context)}
     names = LaunchConfiguration('cameras').perform(context).strip('[] ').split(',')
     cameras = [name.strip(' \'"') for name in names if name.strip()] or ['']
+    nodes = [Node(
+        package='svp_ros', executable='stereo_node', name='stereo_node', output='screen',
+        parameters=[LaunchConfiguration('params_file'), given], remappings=REMAPPINGS,
+        arguments=['--ros-args', '--log-level', LaunchConfiguration('log_level')],
+        sigterm_timeout=STOP_S) for _ in cameras]
     groups = [GroupAction([
         PushRosNamespace(camera),
-        Node(package='svp_ros', executable='stereo_node', name='stereo_node', output='screen',
-             parameters=[LaunchConfiguration('params_file'), given], remappings=REMAPPINGS,
-             arguments=['--ros-args', '--log-level', LaunchConfiguration('log_level')],
-             sigterm_timeout=STOP_S),
+        node,
         Node(package='rviz2', executable='rviz2', name='rviz',
              arguments=['-d', LaunchConfiguration('rviz_config')], remappings=REMAPPINGS,
-             condition=IfCondition(LaunchConfiguration('rviz')))]) for camera in cameras]
+             condition=IfCondition(LaunchConfiguration('rviz')))])
+        for camera, node in zip(cameras, nodes)]
     bag = LaunchConfiguration('bag').perform(context)
-    return [*groups, *(play_when_ready(bag, cameras, context) if bag else ())]
+    return [*groups, *(play_when_ready(bag, cameras, nodes, context) if bag else ())]
 
 
-def play_when_ready(bag, cameras, context):
-    """Replay a recording when every node answers; while they load they would miss it."""
+def play_when_ready(bag, cameras, nodes, context):
+    """Replay a recording when every node answers; while they load they would miss it.
+
+    A node that ends before is no longer waited for. If all do, nothing is replayed.
+    """
     base = context.launch_configurations.get('ros_namespace')
-    actions = [ExecuteProcess(cmd=['ros2', 'bag', 'play', '--clock', '100', bag],
-                              output='screen')]
-    for camera in cameras:
-        node = f'{make_namespace_absolute(prefix_namespace(base, camera)).rstrip("/")}/stereo_node'
-        wait = ExecuteProcess(cmd=['ros2', 'service', 'call', f'{node}/enable',
+    player = ExecuteProcess(cmd=['ros2', 'bag', 'play', '--clock', '100', bag], output='screen')
+    exit_codes, actions = [], []
+
+    def play(event, _):
+        exit_codes.append(event.returncode)
+        return [player] if len(exit_codes) == len(nodes) and 0 in exit_codes else None
+
+    for camera, node in zip(cameras, nodes):
+        name = f'{make_namespace_absolute(prefix_namespace(base, camera)).rstrip("/")}/stereo_node'
+        wait = ExecuteProcess(cmd=['ros2', 'service', 'call', f'{name}/enable',
                                    'std_srvs/srv/SetBool', '{data: true}'], output='log')
-        actions = [RegisterEventHandler(OnProcessExit(target_action=wait, on_exit=actions)), wait]
+        give_up = EmitEvent(event=ShutdownProcess(process_matcher=matches_action(wait)))
+        actions += [RegisterEventHandler(OnProcessExit(target_action=wait, on_exit=play)),
+                    RegisterEventHandler(OnProcessExit(target_action=node, on_exit=give_up)), wait]
     return actions
 
 

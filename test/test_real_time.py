@@ -1,5 +1,6 @@
 """Overload: 60 pairs per second into a network that manages a few of them."""
 
+from itertools import count
 from pathlib import Path
 import subprocess
 import sys
@@ -8,7 +9,8 @@ import time
 
 import numpy as np
 import pytest
-from rcl_interfaces.srv import GetParameters
+from rclpy.parameter import Parameter
+from rclpy.parameter_client import AsyncParameterClient
 from rclpy.qos import QoSProfile
 from std_msgs.msg import Float32
 from stereo_rig import Rig
@@ -16,6 +18,7 @@ from stereo_rig import Rig
 from svp_ros.ros.pacer import Pacer
 
 RATE = 60
+CALLS = 60
 
 
 @pytest.fixture(scope='module')
@@ -56,19 +59,20 @@ def test_overload_neither_ages_results_nor_blocks_parameters_and_every_drop_is_c
         rig.node.create_subscription(Float32, f'stereo_node/debug/{stage}_ms',
                                      lambda message, values=values: values.append(message.data),
                                      QoSProfile(depth=100))
-    assert rig.spin_until(lambda: len(latencies['age']) >= 12, 60)
-    count = min(map(len, latencies.values()))
-    age, total = (np.array(latencies[stage][:count]) for stage in ('age', 'total'))
+    assert rig.spin_until(lambda: latencies['age'], 60)
+    answers_ms = []
+    timer = call_parameters(rig, answers_ms)
+    assert rig.spin_until(lambda: len(latencies['age']) >= 12 and len(answers_ms) >= CALLS, 90)
+    rig.node.destroy_timer(timer)
+    pairs = min(map(len, latencies.values()))
+    age, total = (np.array(latencies[stage][:pairs]) for stage in ('age', 'total'))
     waited = age - total  # arrival and the wait for the pair before
-    assert np.median(waited) < 500, f'waited {waited} ms'  # a queue would take seconds
-    assert np.median(waited[-4:]) < np.median(waited[:4]) + 500, f'waited {waited} ms'
-
-    slowest = [slowest_answer(rig)]
-    while slowest[-1] > 100 and len(slowest) < 20:  # on a busy machine the client is slow too
-        slowest.append(slowest_answer(rig))
     print(f'\n{1e3 / np.median(total):.1f} pairs/s, waited {np.median(waited):.1f} ms, '
-          f'parameters answered within {slowest} ms')
-    assert slowest[-1] < 100
+          f'parameters answered within {np.percentile(answers_ms, [50, 90, 100]).round(1)} ms '
+          f'(50, 90 and 100 % of {len(answers_ms)})')
+    assert np.median(waited) < 100, f'waited {waited} ms'  # one inference more would be 150
+    assert np.median(waited[-4:]) < np.median(waited[:4]) + 100, f'waited {waited} ms'
+    assert np.percentile(answers_ms, 90) < 100, f'answered within {answers_ms} ms'
 
     camera.kill()
     assert rig.spin_until(lambda: float(
@@ -81,21 +85,23 @@ def test_overload_neither_ages_results_nor_blocks_parameters_and_every_drop_is_c
     assert replaced > processed > 0
 
 
-def slowest_answer(rig, calls=6):
-    """The longest time in ms of some parameter requests, changes and queries alternately."""
-    client = rig.node.create_client(GetParameters, 'stereo_node/get_parameters')
-    assert client.wait_for_service(10)
-    slowest = 0.0
-    for number in range(calls):
-        start = time.perf_counter()
-        if number % 2:
-            assert rig.set_parameter('confidence_threshold', 0.001 * number).successful
-        else:
-            future = client.call_async(GetParameters.Request(names=['max_depth']))
-            while not future.done():
-                rig.executor.spin_once(timeout_sec=1.0)
-        slowest = max(slowest, 1e3 * (time.perf_counter() - start))
-    return slowest
+def call_parameters(rig, answers_ms):
+    """Set and get parameters alternately ten times a second, and note how long that takes.
+
+    The next call does not wait for the answer to the one before: a node that is busy for a second
+    is late with ten of them.
+    """
+    client, numbers = AsyncParameterClient(rig.node, 'stereo_node'), count()
+    assert client.wait_for_services(10)
+
+    def call():
+        number, start = next(numbers), time.perf_counter()
+        future = (client.set_parameters([Parameter('confidence_threshold', value=1e-4 * number)])
+                  if number % 2 else client.get_parameters(['max_depth']))
+        future.add_done_callback(lambda future: answers_ms.append(
+            1e3 * (time.perf_counter() - start)))
+
+    return rig.node.create_timer(0.1, call)
 
 
 @pytest.mark.parametrize('rate, expected', [(50.0, 10), (0.0, None)])
