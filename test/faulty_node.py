@@ -18,6 +18,7 @@ from svp_ros.predictor import StereoPredictor
 from svp_ros.rig import StereoRig
 from svp_ros.ros import diagnostics, node
 
+sys.modules['cv_bridge'] = None  # where it is installed, it has words of its own for bad encodings
 OUT_OF_MEMORY, DIVISION, HOST_MEMORY, NOT_A_NUMBER, NOTHING_VALID, HANG = range(1, 7)
 HANG_S, LOAD_S = 4.0, 300.0
 

@@ -1,6 +1,5 @@
 """Overload: 60 pairs per second into a network that manages a few of them."""
 
-from itertools import count
 from pathlib import Path
 import subprocess
 import sys
@@ -64,13 +63,14 @@ def test_overload_neither_ages_results_nor_blocks_parameters_and_every_drop_is_c
     timer = call_parameters(rig, answers_ms)
     assert rig.spin_until(lambda: len(latencies['age']) >= 12 and len(answers_ms) >= CALLS, 90)
     rig.node.destroy_timer(timer)
+    assert rig.spin_until(lambda: np.isfinite(answers_ms).all()), 'a parameter call got lost'
     pairs = min(map(len, latencies.values()))
     age, total = (np.array(latencies[stage][:pairs]) for stage in ('age', 'total'))
     waited = age - total  # arrival and the wait for the pair before
     print(f'\n{1e3 / np.median(total):.1f} pairs/s, waited {np.median(waited):.1f} ms, '
           f'parameters answered within {np.percentile(answers_ms, [50, 90, 100]).round(1)} ms '
           f'(50, 90 and 100 % of {len(answers_ms)})')
-    assert np.median(waited) < 100, f'waited {waited} ms'  # one inference more would be 150
+    assert np.median(waited) < 100, f'waited {waited} ms'  # an inference takes longer
     assert np.median(waited[-4:]) < np.median(waited[:4]) + 100, f'waited {waited} ms'
     assert np.percentile(answers_ms, 90) < 100, f'answered within {answers_ms} ms'
 
@@ -89,17 +89,21 @@ def call_parameters(rig, answers_ms):
     """Set and get parameters alternately ten times a second, and note how long that takes.
 
     The next call does not wait for the answer to the one before: a node that is busy for a second
-    is late with ten of them.
+    is late with ten of them. What is not answered yet counts as infinity.
     """
-    client, numbers = AsyncParameterClient(rig.node, 'stereo_node'), count()
+    client = AsyncParameterClient(rig.node, 'stereo_node')
     assert client.wait_for_services(10)
 
     def call():
-        number, start = next(numbers), time.perf_counter()
+        number, start = len(answers_ms), time.perf_counter()
+
+        def note(future):
+            answers_ms[number] = 1e3 * (time.perf_counter() - start)
+
+        answers_ms.append(np.inf)
         future = (client.set_parameters([Parameter('confidence_threshold', value=1e-4 * number)])
                   if number % 2 else client.get_parameters(['max_depth']))
-        future.add_done_callback(lambda future: answers_ms.append(
-            1e3 * (time.perf_counter() - start)))
+        future.add_done_callback(note)
 
     return rig.node.create_timer(0.1, call)
 

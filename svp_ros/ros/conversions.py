@@ -36,7 +36,7 @@ def image_to_array(message: Union[Image, CompressedImage]) -> np.ndarray:
                          'or install cv_bridge') from None
     try:
         return CvBridge().imgmsg_to_cv2(message, 'rgb8')
-    except (CvBridgeError, RuntimeError, TypeError, cv2.error) as error:
+    except (CvBridgeError, RuntimeError, TypeError, AttributeError, cv2.error) as error:
         raise ValueError(f'cv_bridge cannot convert "{message.encoding}": {error}') from error
 
 
