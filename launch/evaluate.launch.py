@@ -45,5 +45,6 @@ def generate_launch_description():
         ExecuteProcess(
             cmd=[ExecutableInPackage('svp', 'svp_ros'), 'evaluate', 'bag',
                  LaunchConfiguration('bag'), *options],
-            name='evaluate_bag', output='screen'),
+            name='evaluate_bag', output='screen',
+            sigterm_timeout='30'),  # it stops player, recorder and node, in 10 s each
     ])

@@ -8,23 +8,21 @@ from pathlib import Path
 
 from launch.actions import (
     DeclareLaunchArgument,
-    EmitEvent,
     ExecuteProcess,
     GroupAction,
     OpaqueFunction,
-    RegisterEventHandler,
     SetEnvironmentVariable,
     SetLaunchConfiguration,
+    TimerAction,
 )
 from launch.conditions import IfCondition
-from launch.event_handlers import OnProcessExit
-from launch.events import matches_action
-from launch.events.process import ShutdownProcess
 from launch.substitutions import EnvironmentVariable, LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import Node, PushRosNamespace, SetParameter
 from launch_ros.parameter_descriptions import ParameterValue
+from launch_ros.ros_adapters import get_ros_node
 from launch_ros.substitutions import FindPackageShare
 from launch_ros.utilities import make_namespace_absolute, prefix_namespace
+from std_srvs.srv import SetBool
 import yaml
 
 from launch import LaunchDescription
@@ -118,26 +116,26 @@ def start_nodes(context):
 
 
 def play_when_ready(bag, cameras, nodes, context):
-    """Replay a recording when every node answers; while they load they would miss it.
+    """Replay a recording when every node is ready; while they load they would miss it.
 
-    A node that ends before is no longer waited for. If all do, nothing is replayed.
+    A node that has ended is not waited for. Without any nothing is replayed.
     """
     base = context.launch_configurations.get('ros_namespace')
-    player = ExecuteProcess(cmd=['ros2', 'bag', 'play', '--clock', '100', bag], output='screen')
-    exit_codes, actions = [], []
+    names = [make_namespace_absolute(prefix_namespace(base, camera)) for camera in cameras]
+    clients = [get_ros_node(context).create_client(
+        SetBool, f'{name.rstrip("/")}/stereo_node/enable') for name in names]
+    player = ExecuteProcess(
+        cmd=['ros2', 'bag', 'play', '--clock', '100', bag], output='screen',
+        # It starts when a group around this file is over, and its environment with it.
+        additional_env={name: context.environment[name] for name in PROFILES})
 
-    def play(event, _):
-        exit_codes.append(event.returncode)
-        return [player] if len(exit_codes) == len(nodes) and 0 in exit_codes else None
+    def play(_):
+        running = [client for node, client in zip(nodes, clients) if node.return_code is None]
+        if all(client.service_is_ready() for client in running):
+            return [player] if running else []
+        return [TimerAction(period=1.0, actions=[OpaqueFunction(function=play)])]
 
-    for camera, node in zip(cameras, nodes):
-        name = f'{make_namespace_absolute(prefix_namespace(base, camera)).rstrip("/")}/stereo_node'
-        wait = ExecuteProcess(cmd=['ros2', 'service', 'call', f'{name}/enable',
-                                   'std_srvs/srv/SetBool', '{data: true}'], output='log')
-        give_up = EmitEvent(event=ShutdownProcess(process_matcher=matches_action(wait)))
-        actions += [RegisterEventHandler(OnProcessExit(target_action=wait, on_exit=play)),
-                    RegisterEventHandler(OnProcessExit(target_action=node, on_exit=give_up)), wait]
-    return actions
+    return play(context)
 
 
 def generate_launch_description():
