@@ -67,7 +67,7 @@ setup(
     },
     entry_points={
         'console_scripts': [
-            'stereo_node = svp_ros.ros.node:main',
+            'stereo_node = svp_ros.cli:stereo_node',
             'svp = svp_ros.cli:main',
             'pretrain = svp_ros.cli:pretrain',
         ],

@@ -2,6 +2,8 @@
 
 from importlib import import_module
 import logging
+import os
+import signal
 import sys
 from typing import Optional
 
@@ -65,6 +67,13 @@ def main(argv: Optional[list[str]] = None) -> int:
 def pretrain() -> int:
     """Run `svp pretrain` with this program's arguments; for `ros2 run svp_ros pretrain`."""
     return main(['pretrain', *sys.argv[1:]])
+
+
+def stereo_node() -> int:
+    """Run the node; Ctrl-C ends it in the seconds while its libraries load, too."""
+    signal.signal(signal.SIGINT, lambda *_: os._exit(0))
+    from svp_ros.ros.node import main as run_node
+    return run_node()
 
 
 def _usage(prefix: str = '') -> str:

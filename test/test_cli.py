@@ -1,4 +1,5 @@
 import argparse
+import signal
 import subprocess
 import sys
 
@@ -133,3 +134,17 @@ def test_sizes_are_height_x_width():
     for text in ('480', '480x', 'x640', '0x640', '-1x640', '480x640x3'):
         with pytest.raises(Exception, match='HEIGHTxWIDTH'):
             parse_size(text)
+
+
+def test_ctrl_c_while_the_node_loads_ends_it_without_a_traceback():
+    """rclpy is imported before torch: when it is there, seconds of loading lie ahead."""
+    process = subprocess.Popen(
+        [sys.executable, '-v', '-c', 'import sys; from svp_ros.cli import stereo_node; '
+         'sys.exit(stereo_node())'], stderr=subprocess.PIPE, text=True)
+    for line in process.stderr:
+        if line.startswith("import 'rclpy"):
+            break
+    process.send_signal(signal.SIGINT)
+    rest = process.stderr.read()
+    assert process.wait(60) == 0
+    assert 'Traceback' not in rest and 'waiting for' not in rest
