@@ -133,17 +133,20 @@ class Rig:
     def stamps(self, topic):
         return [message.header.stamp.sec for message in self.received[topic]]
 
-    def exchange(self, numbers, topic='disparity', **keys):
-        """Send pairs one after the other, each when the one before has come back."""
+    def exchange(self, numbers, topic='disparity', pair=None, timeout=20.0, **keys):
+        """Send pairs one after the other, each when the one before has come back.
+
+        Each is `pair`, or random and of the number's own.
+        """
         if topic not in self._met:
-            self._meet(numbers[0], topic, **keys)
+            self._meet(numbers[0], topic, pair or random_pair(), **keys)
         for number in numbers:
             self.send_infos()
-            self.send_pair(number, random_pair(number), **keys)
-            assert self.spin_until(lambda number=number: number in self.stamps(topic)), (
+            self.send_pair(number, pair or random_pair(number), **keys)
+            assert self.spin_until(lambda number=number: number in self.stamps(topic), timeout), (
                 f'pair {number} did not come back; got {self.stamps(topic)}')
 
-    def _meet(self, number, topic, **keys):
+    def _meet(self, number, topic, pair, **keys):
         """Send pairs until one comes back, and forget what came.
 
         A process may know a topic of the other one before the other one knows this: what is sent
@@ -152,7 +155,7 @@ class Rig:
         for attempt in range(1, 11):
             self.send_infos()
             nanosec = 50_000_000 * attempt  # older than the pair `number` itself
-            self.send_pair(number - 1, random_pair(), nanosec=nanosec, **keys)
+            self.send_pair(number - 1, pair, nanosec=nanosec, **keys)
             if self.spin_until(lambda nanosec=nanosec: nanosec in [
                     message.header.stamp.nanosec for message in self.received[topic]
                     if message.header.stamp.sec == number - 1], 3):

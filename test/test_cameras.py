@@ -45,7 +45,9 @@ def rigs(request, tiny_model, tmp_path):
 
 def test_each_camera_gets_its_own_answers_and_life(rigs):
     front, rear = rigs
-    for number in range(1, 6):
+    front.exchange([1])
+    rear.exchange([101])
+    for number in range(2, 6):
         for rig, seed in ((front, number), (rear, 100 + number)):
             rig.send_infos()
             rig.send_pair(seed, random_pair(seed))

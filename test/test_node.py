@@ -294,10 +294,7 @@ def test_motorcycle_epe_over_dds(tmp_path):
     try:
         rig.wait_until_ready()
         rig.listen('disparity')
-        rig.send_infos()
-        rig.spin_for(0.2)
-        rig.send_pair(1, (left, right))
-        assert rig.spin_until(lambda: rig.received['disparity'], 60)
+        rig.exchange([1], pair=(left, right), timeout=60)
     finally:
         rig.close()
     message = rig.received['disparity'][0]
