@@ -19,6 +19,7 @@ from svp_ros.model.layers import (
     upsample,
 )
 from svp_ros.model.matching import (
+    continue_outside,
     copy_matches,
     expected_disparity,
     local_correlation,
@@ -245,7 +246,7 @@ class DisparityHead(nn.Module):
         evidence = self.refine8(torch.cat((matches.evidence, lookups, matches.disparity8), dim=1))
         disparity8 = F.relu(matches.disparity8 + self.residual8(evidence).float())
 
-        start4 = convex_upsample(disparity8, self.upsampling8(evidence), 2)
+        start4 = convex_upsample(continue_outside(disparity8), self.upsampling8(evidence), 2)
         similarity4 = row_similarity(self.lookup4(f.left_quarter), self.lookup4(f.right_quarter))
         lookups = look_around(similarity4, start4, f.patch_mask)
         evidence = self.refine4(torch.cat(
@@ -262,7 +263,7 @@ class DisparityHead(nn.Module):
             stages4.append(F.relu(stages4[-1] + residual))
 
         return DisparityOutput(
-            disparity=convex_upsample(stages4[-1], self.upsampling(evidence)),
+            disparity=convex_upsample(continue_outside(stages4[-1]), self.upsampling(evidence)),
             log_scale=upsample((log_scale + log_scale_again).clamp(*LOG_SCALE_RANGE), 4),
             no_match=upsample(no_match + no_match_again, 4),
             stages=(matches.disparity16, matches.disparity8, disparity8, *stages4),

@@ -58,6 +58,23 @@ def expected_disparity(probability: Tensor, radius: int = 2) -> Tensor:
     return (windowed * levels).sum(1, keepdim=True) / windowed.sum(1, keepdim=True).clamp(1e-6)
 
 
+def continue_outside(disparity: Tensor) -> Tensor:
+    """Where a row begins with pixels that the right image cannot show, take what follows them.
+
+    Args:
+        disparity: (B, 1, h, w), pixels of this map; a match outside means disparity > x_left.
+
+    Returns:
+        The same shape: up to the first pixel of a row whose match lies inside, that pixel's
+        disparity, without its gradient.
+    """
+    w = disparity.shape[-1]
+    x_left = torch.arange(w, device=disparity.device)
+    inside = torch.where(disparity <= x_left, x_left, w - 1)
+    first = inside.amin(dim=-1, keepdim=True)
+    return torch.where(x_left < first, disparity.detach().gather(-1, first), disparity)
+
+
 def row_similarity(left: Tensor, right: Tensor) -> Tensor:
     """Compare every left pixel with every right pixel of its row.
 
