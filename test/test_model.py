@@ -28,6 +28,7 @@ from svp_ros.model.layers import (
     upsample,
 )
 from svp_ros.model.matching import (
+    continue_outside,
     copy_matches,
     expected_disparity,
     local_correlation,
@@ -97,6 +98,16 @@ def test_row_matching_finds_a_known_shift():
     disparity = expected_disparity(logits.softmax(dim=1))
     torch.testing.assert_close(disparity[..., shift:], torch.full((1, 1, 3, 12), 4.0),
                                atol=0.05, rtol=0)
+
+
+def test_rows_go_on_outside_the_right_image_with_what_follows_them():
+    disparity = torch.tensor([[5.0, 5.0, 1.0, 4.0, 3.0, 9.0],  # 0 and 1 are outside
+                              [0.0, 7.0, 1.0, 1.0, 1.0, 1.0],  # the first is inside
+                              [8.0, 8.0, 8.0, 8.0, 8.0, 6.0]])[None, None].requires_grad_()
+    continued = continue_outside(disparity)
+    assert continued[0, 0].tolist() == [[1, 1, 1, 4, 3, 9], [0, 7, 1, 1, 1, 1], [6] * 6]
+    continued.sum().backward()  # what lies outside teaches nothing about what follows
+    assert disparity.grad[0, 0].tolist() == [[0, 0, 1, 1, 1, 1], [1] * 6, [0] * 5 + [1]]
 
 
 def test_expectation_does_not_blur_two_modes():
