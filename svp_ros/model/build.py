@@ -110,8 +110,8 @@ SIZES = {
         channels=(24, 48, 96, 192), blocks=(1, 1, 2, 2), heads=6,
         cost_channels=96, match_groups=4, refine_channels=48, looks=2),
     'base': NetworkConfig(
-        channels=(32, 64, 128, 256), blocks=(1, 2, 2, 3), heads=8,
-        encoder_depth=4, attention_depth=3, decoder_depth=4,
+        channels=(32, 64, 128, 256), blocks=(1, 1, 2, 2), heads=8,
+        encoder_depth=3, attention_depth=3, decoder_depth=3,
         cost_channels=128, match_groups=4, refine_channels=64, looks=2),
 }
 
