@@ -91,8 +91,9 @@ def disparity_to_depth(disparity: Array, camera: StereoCamera) -> Array:
         depth = camera.fx * camera.baseline / d
         return torch.where(d <= 0, torch.full_like(depth, math.inf), depth)
     with np.errstate(divide='ignore', invalid='ignore'):
-        depth = camera.fx * camera.baseline / d
-    return np.where(d <= 0, np.asarray(np.inf, depth.dtype), depth)
+        depth = np.asarray(camera.fx * camera.baseline / d)
+    depth[d <= 0] = np.inf
+    return depth
 
 
 def depth_to_disparity(depth: Array, camera: StereoCamera) -> Array:

@@ -309,7 +309,7 @@ def make_frame(disparity, confidence=None, inside=None, **settings):
 
 def test_frame_depth_respects_the_principal_point_offset():
     frame = make_frame(np.full((H, W), 5.5, np.float32))  # doffs is 1.5, so d = 4
-    np.testing.assert_allclose(frame.depth(), 20.0 * 0.5 / 4)
+    np.testing.assert_allclose(frame.depth, 20.0 * 0.5 / 4)
     message = outputs.TOPICS['disparity'][1](frame)
     np.testing.assert_allclose(decode_disparity(message), 4.0)
     depth = image_as_float(outputs.TOPICS['depth'][1](frame))

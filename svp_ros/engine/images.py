@@ -72,8 +72,8 @@ def finish_maps(maps: tuple[Tensor, Tensor, Tensor], size: tuple[int, int],
         filled, confidence, no_match = (_enlarge(map_[0, 0, :h, :w].numpy(), input_size)
                                         for map_ in maps)
         filled *= np.float32(W / w)
-        disparity = filled.copy()
-        disparity[(no_match > 0) | (filled <= 0)] = np.nan
+        disparity = np.full_like(filled, np.nan)
+        cv2.copyTo(filled, ((no_match <= 0) & (filled > 0)).view(np.uint8), disparity)
         return disparity, filled, confidence
     pair = torch.cat(maps, dim=1)[..., :h, :w]
     if size != input_size:

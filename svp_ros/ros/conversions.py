@@ -1,6 +1,7 @@
 """Messages <-> arrays. Pure functions; no per-pixel Python.
 
-Arrays go out through `array.array` and a memoryview, which rclpy takes without checking elements.
+Arrays go out as `array.array`, which a message keeps without a look at the elements if it checks its
+fields. Humble's always do; later ones would copy the array once more unless they are told to.
 """
 
 from array import array
@@ -14,6 +15,8 @@ from stereo_msgs.msg import DisparityImage
 
 from svp_ros.geometry import slopes, StereoCamera
 from svp_ros.image_messages import decode_compressed, decode_image, ENCODINGS
+
+CHECKED = {'check_fields': True} if '_check_fields' in Image.__slots__ else {}
 
 
 def image_to_array(message: Union[Image, CompressedImage]) -> np.ndarray:
@@ -44,7 +47,7 @@ def array_to_image(pixels: np.ndarray, encoding: str, header) -> Image:
     """Pack an array as an Image in the byte order of this machine."""
     message = Image(header=header, height=pixels.shape[0], width=pixels.shape[1],
                     encoding=encoding, step=pixels[0].nbytes,
-                    is_bigendian=int(sys.byteorder == 'big'))
+                    is_bigendian=int(sys.byteorder == 'big'), **CHECKED)
     message.data = to_bytes(pixels)
     return message
 
@@ -55,7 +58,7 @@ def nanoseconds(stamp) -> int:
 
 
 def to_bytes(values: np.ndarray) -> array:
-    """Copy an array into what rclpy assigns to a uint8[] field without a per-element check."""
+    """Copy an array into what a uint8[] field keeps as it is."""
     data = array('B')
     data.frombytes(memoryview(np.ascontiguousarray(values)).cast('B'))
     return data
@@ -139,7 +142,8 @@ def cloud_message(depth: np.ndarray, image: np.ndarray, camera: StereoCamera,
     rgb = (bgra.view('<u4')[..., 0] & 0x00ffffff).view(np.float32)
     points = cv2.merge((x * depth, y * depth, depth, rgb))  # much faster than numpy's strides
     message = PointCloud2(header=header, height=H, width=W, is_dense=False,
-                          is_bigendian=sys.byteorder == 'big', point_step=16, row_step=16 * W)
+                          is_bigendian=sys.byteorder == 'big', point_step=16, row_step=16 * W,
+                          **CHECKED)
     message.fields = [PointField(name=name, offset=4 * index, datatype=PointField.FLOAT32, count=1)
                       for index, name in enumerate(('x', 'y', 'z', 'rgb'))]
     message.data = to_bytes(points)

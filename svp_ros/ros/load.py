@@ -51,12 +51,12 @@ class Load(Node):
                 kind = CameraInfo if topic.endswith('info') else Image
                 self._messages.append((self.create_publisher(kind, topic, qos),
                                        bytearray(serialize_message(message))))
+        self.complete: dict[int, int] = {}  # by stamp, when the last image of the pair was sent
         self.received: list[tuple[int, int]] = []
         self.create_subscription(DisparityImage, 'disparity', self._on_disparity, qos, raw=True)
 
     def _on_disparity(self, message: bytes) -> None:
-        seconds, nanoseconds = (int.from_bytes(message[at:at + 4], 'little') for at in (4, 8))
-        self.received.append((seconds * 10 ** 9 + nanoseconds, time.time_ns()))
+        self.received.append((stamp_of(message), time.time_ns()))
 
     def connected(self) -> bool:
         """Return whether the node under test takes the pairs and offers disparity."""
@@ -69,8 +69,15 @@ class Load(Node):
         stamp = b''.join(part.to_bytes(4, 'little') for part in divmod(now, 10 ** 9))
         for publisher, content in self._messages:
             content[STAMP] = stamp
+            self.complete[now] = time.time_ns()
             publisher.publish(bytes(content))
         return now
+
+
+def stamp_of(message: bytes) -> int:
+    """Stamp of a serialised message that begins with a header, nanoseconds."""
+    seconds, nanoseconds = (int.from_bytes(message[at:at + 4], 'little') for at in (4, 8))
+    return seconds * 10 ** 9 + nanoseconds
 
 
 def run(node: Load, rate: float, seconds: float) -> list[int]:

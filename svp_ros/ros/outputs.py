@@ -36,14 +36,14 @@ def _detection_image(frame: Frame) -> Image:
 
 
 def _cloud(frame: Frame) -> PointCloud2:
-    return conversions.cloud_message(frame.depth(), frame.image, frame.camera, frame.header)
+    return conversions.cloud_message(frame.depth, frame.image, frame.camera, frame.header)
 
 
 TOPICS = {
     'disparity': (DisparityImage, _disparity),
     'disparity_color': (Image, _disparity_color),
     'depth': (Image, lambda frame: conversions.array_to_image(
-        frame.depth(), '32FC1', frame.header)),
+        frame.depth, '32FC1', frame.header)),
     'camera_info': (CameraInfo, lambda frame: conversions.camera_to_info(
         frame.camera, frame.header)),
     'confidence': (Image, lambda frame: conversions.array_to_image(

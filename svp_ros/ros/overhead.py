@@ -1,21 +1,21 @@
 """What a node adds to its network: the load of the benchmark, listening to several outputs.
 
 `python -m svp_ros.ros.overhead --rate 2 --seconds 10 --outputs disparity depth` prints one line
-of JSON: `latency_ms`, from the stamp of each pair until the last of its outputs is here, and
-`inference_ms`, what the network took of each.
+of JSON: `latency_ms`, from the sending of each pair's last image until the middleware here has the
+last of its outputs, and `inference_ms`, what the network took of each.
 """
 
 import json
 import sys
 import time
-from typing import Optional
+from typing import Any, Optional
 
 import numpy as np
 import rclpy
 from rclpy.qos import QoSProfile
 from std_msgs.msg import Float32
 
-from svp_ros.ros.load import Load, make_parser, run, spinning
+from svp_ros.ros.load import Load, make_parser, run, spinning, stamp_of
 from svp_ros.ros.outputs import TOPICS
 
 LEAST_ANSWERED = 0.9  # where pairs are dropped, others wait
@@ -28,10 +28,11 @@ class Listener(Load):
     def __init__(self, height: int, width: int, outputs: list[str]):
         super().__init__(height, width)
         self.inference_ms: list[float] = []
+        self.arrivals: dict[int, list[int]] = {}  # nanoseconds, by stamp
         self._outputs = outputs
         for topic in outputs:
-            if topic != 'disparity':  # all begin with a header, as the disparity does
-                self.create_subscription(TOPICS[topic][0], topic, self._on_disparity,
+            if topic != 'disparity':
+                self.create_subscription(TOPICS[topic][0], topic, self._on_output,
                                          QoSProfile(depth=10), raw=True)
         self.create_subscription(
             Float32, STAGE_TOPIC, lambda message: self.inference_ms.append(message.data),
@@ -44,11 +45,16 @@ class Listener(Load):
 
     def latencies(self) -> list[float]:
         """Milliseconds until the last output of each pair, of those whose outputs all came."""
-        arrivals: dict[int, list[int]] = {}
-        for stamp, arrival in self.received:
-            arrivals.setdefault(stamp, []).append(arrival)
-        return [(max(times) - stamp) / 1e6 for stamp, times in sorted(arrivals.items())
+        return [(max(times) - self.complete[stamp]) / 1e6
+                for stamp, times in sorted(self.arrivals.items())
                 if len(times) == len(self._outputs)]
+
+    def _on_disparity(self, message: bytes, info: dict[str, Any]) -> None:
+        super()._on_disparity(message)
+        self._on_output(message, info)
+
+    def _on_output(self, message: bytes, info: dict[str, Any]) -> None:
+        self.arrivals.setdefault(stamp_of(message), []).append(info['received_timestamp'])
 
 
 def main(argv: Optional[list[str]] = None) -> int:
@@ -63,6 +69,7 @@ def main(argv: Optional[list[str]] = None) -> int:
             run(node, arguments.rate, 3 / arguments.rate)  # CameraInfo comes, everything warms up
             time.sleep(1.0)
             node.received.clear()
+            node.arrivals.clear()
             node.inference_ms.clear()
             published = len(run(node, arguments.rate, arguments.seconds))
             time.sleep(1.0)
