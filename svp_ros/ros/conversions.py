@@ -1,7 +1,7 @@
 """Messages <-> arrays. Pure functions; no per-pixel Python.
 
-Arrays go out as `array.array`, which a message keeps without a look at the elements if it checks its
-fields. Humble's always do; later ones would copy the array once more unless they are told to.
+Arrays go out as `array.array`, which a message keeps as it is if it checks its fields. Humble's
+always do; later ones copy the array once more unless they are told to.
 """
 
 from array import array
