@@ -62,8 +62,8 @@ setup(
         'onnx': ['onnx', 'onnxruntime'],
         'openvino': ['onnx', 'openvino'],
         'int8': ['nncf', 'onnx', 'openvino'],
-        'test': ['mcap-ros2-support', 'onnx', 'onnxruntime', 'openvino', 'pytest', 'ruff',
-                 'shapely'],
+        'test': ['mcap-ros2-support', 'onnx', 'onnxruntime', 'openvino', 'pytest', 'pytest-xdist',
+                 'ruff', 'shapely'],
     },
     entry_points={
         'console_scripts': [

@@ -10,6 +10,12 @@ TINY = NetworkConfig(channels=(8, 8, 16, 32), blocks=(0, 0, 0, 0), heads=2, enco
                      refine_channels=16)
 
 
+def pytest_sessionfinish(session, exitstatus):
+    """`make test` runs pytest twice with two marks; few of PYTEST_ARGS have tests of both."""
+    if exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED and session.config.option.markexpr:
+        session.exitstatus = pytest.ExitCode.OK
+
+
 @pytest.fixture(scope='session')
 def tiny_model(tmp_path_factory):
     """Path of a checkpoint with random weights that runs in milliseconds."""

@@ -10,6 +10,8 @@ from svp_ros.ros.parameters import NodeSettings
 from svp_ros.ros.sync import PairSynchronizer
 from svp_ros.ros.worker import Worker
 
+pytestmark = pytest.mark.alone
+
 FRAMES, PERIOD_S, WORK_S = 200, 0.01, 0.063
 SLACK_S = 0.01  # a thread that wakes up waits for a core, and up to 5 ms for Python's lock
 

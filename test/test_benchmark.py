@@ -325,6 +325,7 @@ def test_a_node_that_fails_costs_no_other_part(tiny_model, tmp_path, monkeypatch
     assert result['not_measured'] == {'node': 'the node ended'} and result['predictor']
 
 
+@pytest.mark.alone
 def test_nodes_are_timed_over_dds(tiny_model, monkeypatch):
     pytest.importorskip('rclpy', reason='needs ROS 2')
     from svp_ros.benchmark import node

@@ -12,6 +12,8 @@ from stereo_rig import random_pair, reliable_inputs, Rig
 
 from svp_ros.image_messages import decode_disparity
 
+pytestmark = pytest.mark.alone
+
 HERE = Path(__file__).parent
 NAMES = 'front', 'rear'
 

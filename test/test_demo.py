@@ -10,6 +10,8 @@ from svp_ros.data.rosbag2 import BagReader
 from svp_ros.demo import main, MOTORCYCLE, write_motorcycle
 from svp_ros.geometry import disparity_to_depth
 
+pytestmark = pytest.mark.alone
+
 SMALL = ['--frames', '3', '--seconds', '0.4', '--street-size', '144x256',
          '--network-size', '96x128']
 

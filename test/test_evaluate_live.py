@@ -17,6 +17,8 @@ from svp_ros.geometry import StereoCamera
 from svp_ros.image_messages import decode_disparity, decode_image
 from svp_ros.processes import ModuleProcess
 
+pytestmark = pytest.mark.alone
+
 H, W = 96, 128
 CAMERA = StereoCamera(fx=90.0, fy=90.0, cx=63.5, cy=47.5, baseline=0.2, width=W, height=H)
 STAMPS = [1_700_000_000_000_000_000 + index * 500_000_000 for index in range(6)]

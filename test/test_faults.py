@@ -14,6 +14,8 @@ from stereo_rig import Rig
 
 from svp_ros.ros.conversions import nanoseconds
 
+pytestmark = pytest.mark.alone
+
 HERE = Path(__file__).parent
 ALL = [fault for faults in FAULTS.values() for fault in faults]
 LEVELS = {DiagnosticStatus.OK: 'OK', DiagnosticStatus.WARN: 'WARN',

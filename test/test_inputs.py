@@ -18,6 +18,8 @@ from svp_ros.image_messages import decode_disparity
 from svp_ros.predictor import StereoPredictor
 from svp_ros.ros.conversions import array_to_image, image_to_array
 
+pytestmark = pytest.mark.alone
+
 STAMPS = count(1)
 CAMERA = StereoCamera(fx=497.0, fy=497.0, cx=155.0, cy=127.0, baseline=0.193, width=370,
                       height=250)

@@ -17,6 +17,8 @@ import yaml
 from svp_ros.resources import find_resource
 from svp_ros.ros.parameters import NodeSettings
 
+pytestmark = pytest.mark.alone
+
 SOURCE = find_resource('launch/stereo.launch.py')
 TREE = ast.parse(SOURCE.read_text())
 HAS_LAUNCH = shutil.which('ros2') is not None

@@ -11,6 +11,8 @@ import pytest
 from svp_ros.eval import bag
 from svp_ros.resources import find_resource
 
+pytestmark = pytest.mark.alone
+
 SOURCE = find_resource('launch/evaluate.launch.py')
 TREE = ast.parse(SOURCE.read_text())
 HAS_LAUNCH = shutil.which('ros2') is not None

@@ -19,6 +19,8 @@ import torch
 from svp_ros.model.build import build_model, save_checkpoint
 from svp_ros.resources import find_resource
 
+pytestmark = pytest.mark.alone
+
 launch_testing = pytest.importorskip(
     'launch_testing', reason='launch_testing comes with ROS, not from package indexes')
 launch = pytest.importorskip('launch')

@@ -23,6 +23,8 @@ from svp_ros.model.build import load_checkpoint, save_checkpoint
 from svp_ros.ros.node import StereoNode
 from svp_ros.ros.soak import read_rss
 
+pytestmark = pytest.mark.alone
+
 HERE = Path(__file__).parent
 SMALL = '-p', 'network_height:=64', '-p', 'network_width:=96'
 

@@ -21,6 +21,8 @@ from svp_ros.image_messages import decode_disparity
 from svp_ros.predictor import StereoPredictor
 from svp_ros.ros.node import main
 
+pytestmark = pytest.mark.alone
+
 
 def model_arguments(model):
     return ['-p', f'model:={model}', '-p', 'network_height:=64', '-p', 'network_width:=96']

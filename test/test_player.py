@@ -10,6 +10,8 @@ from svp_ros.data import bag_messages
 from svp_ros.data.rosbag2 import BagReader, BagWriter
 from svp_ros.processes import ModuleProcess, ProcessError, ros_environment
 
+pytestmark = pytest.mark.alone
+
 PLAYER, RECORDER = 'svp_ros.ros.player', 'svp_ros.ros.recorder'
 ENVIRONMENT = ros_environment(1 + os.getpid() % 101)
 SHAPE = (480, 640, 3)

@@ -16,6 +16,8 @@ from stereo_rig import Rig
 
 from svp_ros.ros.pacer import Pacer
 
+pytestmark = pytest.mark.alone
+
 RATE = 60
 CALLS = 60
 

@@ -16,6 +16,8 @@ from svp_ros.config import load_yaml
 from svp_ros.predictor import StereoPredictor
 from svp_ros.ros.node import main, StereoNode
 
+pytestmark = pytest.mark.alone
+
 ROOT = Path(__file__).parent.parent
 SOURCES = sorted([*(ROOT / 'svp_ros').rglob('*.py'), *(ROOT / 'launch').rglob('*.py')])
 MODELS = sorted((ROOT / 'models').glob('*.safetensors'))

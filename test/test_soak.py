@@ -14,6 +14,8 @@ from svp_ros.ros.soak import (
     summarise_memory,
 )
 
+pytestmark = pytest.mark.alone
+
 
 def make_samples(growth_mb_per_hour, count=600):
     generator = np.random.default_rng(0)

@@ -25,6 +25,8 @@ from svp_ros.ros.stamp_offsets import measure_offsets
 from svp_ros.ros.sync import PairSynchronizer
 from svp_ros.ros.sync_doctor import diagnose, explain_silence
 
+pytestmark = pytest.mark.alone
+
 MS = 1_000_000
 NUMBERS = count(1)
 
