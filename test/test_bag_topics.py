@@ -66,7 +66,7 @@ def beside(topics):
     return [f'{folder}/camera_info' for folder in sorted(folders)]
 
 
-@pytest.mark.parametrize('driver', set(DRIVERS) - {'stereo_image_proc'})
+@pytest.mark.parametrize('driver', sorted(set(DRIVERS) - {'stereo_image_proc'}))
 def test_names_of_drivers_are_known(tmp_path, driver):
     images, left, info = DRIVERS[driver]
     infos = ([f'{topic}/camera_info' for topic in images] if info.startswith(left + '/')

@@ -149,6 +149,7 @@ def test_the_page_shows_boxes_from_before_and_above(read):
     assert picture.shape[0] == 400 and picture.shape[1] == round(W * 400 / H) + 4 + 400
 
 
+@pytest.mark.alone
 def test_markers_over_dds_are_the_boxes_of_the_predictor(live, expected):
     markers = read_markers(live / 'live' / 'finder' / 'recording')
     assert markers and set(markers) <= set(expected)
