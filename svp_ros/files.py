@@ -1,6 +1,7 @@
 """Write files so that neither a kill nor a full disk costs what was there; check what is there."""
 
 import hashlib
+import os
 from pathlib import Path
 
 
@@ -18,6 +19,12 @@ def replace_file(path: Path, content: bytes) -> None:
         temporary.unlink(missing_ok=True)
         kept = '; the previous one is kept' if path.exists() else ''
         raise OSError(f'cannot write {path}: {error.strerror}{kept}') from error
+
+
+def cache_folder() -> Path:
+    """Folder of this user for engines that take long to make."""
+    root = os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache'
+    return Path(root) / 'svp_ros' / 'engines'
 
 
 def sha256_of(*paths: Path) -> str:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from svp_ros.engine import images
+from svp_ros.engine import images, tensorrt_engine
 from svp_ros.engine.choose import make_engine
 from svp_ros.engine.graph import StereoGraph
 from svp_ros.engine.onnx_engine import OnnxEngine
@@ -97,6 +97,20 @@ def onnx_engine(graph):
     return OnnxEngine(graph)
 
 
+@pytest.mark.parametrize('precision', ['fp32', 'fp16'])
+def test_tensorrt_engine_passes_on_what_its_parts_say(graph, pair, expected, precision,
+                                                      monkeypatch, tmp_path):
+    """TensorRT needs a GPU; the provider for CPUs stands in for it, with all else as it is."""
+    needs('onnx', 'onnxruntime')
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+    monkeypatch.setattr(tensorrt_engine, 'PROVIDERS', ('CPUExecutionProvider',))
+    monkeypatch.setattr(tensorrt_engine, 'MEMORY', 'cpu')
+    engine = tensorrt_engine.TensorRtEngine(graph, 'cuda:0', precision, 2, 'a' * 64)
+    assert max(differences(engine(*pair), expected)) < 1e-3
+    assert [path.name for path in (tmp_path / 'svp_ros' / 'engines').iterdir()] == [
+        f'{"a" * 16}-96x160-trt-{precision}']
+
+
 @pytest.mark.parametrize('precision, tolerance', [('fp32', 1e-4), ('bf16', 0.02)])
 def test_openvino_gives_the_maps_of_torch(graph, pair, expected, precision, tolerance):
     needs('onnx', 'openvino')
@@ -142,11 +156,14 @@ def test_auto_takes_the_fastest_and_says_why(network, caplog):
 
 
 @pytest.mark.parametrize('engine, precision, device, message', [
-    ('magic', 'fp32', 'cpu', 'engine must be auto, torch, onnx, openvino, got "magic"'),
+    ('magic', 'fp32', 'cpu', 'engine must be auto, torch, onnx, openvino, tensorrt, got "magic"'),
     ('torch', 'fp8', 'cpu', 'precision must be one of fp32, fp16, bf16, int8, got "fp8"'),
     ('torch', 'int8', 'cpu', 'engine torch has precision fp32, bf16 on the CPU, got int8'),
     ('openvino', 'fp16', 'cpu', 'engine openvino has precision fp32, bf16, int8, got fp16'),
     ('openvino', 'fp32', 'cuda:0', 'runs on the CPU, got device cuda:0'),
+    ('tensorrt', 'fp16', 'cpu', 'engine tensorrt runs on a CUDA GPU, got device cpu'),
+    ('tensorrt', 'bf16', 'cuda', 'engine tensorrt has precision fp32, fp16, got bf16'),
+    ('tensorrt', 'fp32', 'cuda', 'pip install .*onnxruntime'),
     ('auto', 'fp16', 'cpu', 'no engine runs fp16 on cpu: torch: engine torch has'),
 ])
 def test_what_does_not_work_is_explained(network, engine, precision, device, message):

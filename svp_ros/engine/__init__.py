@@ -1,1 +1,1 @@
-"""How a network is executed: PyTorch, ONNX Runtime, OpenVINO; one file per back end."""
+"""How a network is executed: PyTorch, ONNX Runtime, OpenVINO, TensorRT; one file per back end."""

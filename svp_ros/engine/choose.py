@@ -11,11 +11,12 @@ from svp_ros.engine.graph import StereoGraph
 from svp_ros.engine.onnx_engine import OnnxEngine
 from svp_ros.engine.openvino_engine import OpenVinoEngine
 from svp_ros.engine.quantisation import quantised_file
+from svp_ros.engine.tensorrt_engine import TensorRtEngine
 from svp_ros.engine.torch_engine import TorchEngine
 from svp_ros.model.network import DisparityNetwork
 
 logger = logging.getLogger(__name__)
-ENGINES = ('torch', 'onnx', 'openvino')
+ENGINES = ('torch', 'onnx', 'openvino', 'tensorrt')
 PRECISIONS = ('fp32', 'fp16', 'bf16', 'int8')
 ROUNDS = 4
 
@@ -52,7 +53,7 @@ def make_engine(network: DisparityNetwork, size: tuple[int, int], engine: str = 
         precision: one of PRECISIONS.
         device: cpu, cuda or cuda:N.
         batch: pairs per call.
-        sha256: of the checkpoint; under it the int8 network is kept for the next time.
+        sha256: of the checkpoint; under it what takes long to make is kept for the next time.
 
     Raises:
         ValueError: If the engine does not work here, with what would.
@@ -71,6 +72,8 @@ def make_engine(network: DisparityNetwork, size: tuple[int, int], engine: str = 
     try:
         if engine == 'onnx':
             return OnnxEngine(graph, device, precision)
+        if engine == 'tensorrt':
+            return TensorRtEngine(graph, device, precision, batch, sha256)
         file = quantised_file(graph, sha256) if precision == 'int8' else None
         return OpenVinoEngine(graph, precision, batch, file)
     except ValueError:

@@ -15,7 +15,7 @@ from svp_ros.engine.graph import INPUTS, StereoGraph
 from svp_ros.engine.images import resize
 from svp_ros.engine.onnx_export import export_onnx
 from svp_ros.engine.packages import need
-from svp_ros.files import replace_file, sha256_of
+from svp_ros.files import cache_folder, replace_file, sha256_of
 
 logger = logging.getLogger(__name__)
 WORLD_PAIRS = 24
@@ -44,7 +44,7 @@ def quantised_file(graph: StereoGraph, sha256: Optional[str],
     need('openvino', 'nncf', 'onnx')
     if sha256 is None:
         raise ValueError('int8 is for networks of a checkpoint, these weights are random')
-    path = _cache() / f'{sha256[:16]}-{graph.height}x{graph.width}-int8-{FORMAT}.xml'
+    path = cache_folder() / f'{sha256[:16]}-{graph.height}x{graph.width}-int8-{FORMAT}.xml'
     files, checksum = (path.with_suffix('.bin'), path), path.with_suffix('.sha256')
     if pairs is None:
         if checksum.is_file():
@@ -107,8 +107,3 @@ def folder_pairs(folder: Path, height: int, width: int, count: int = 64) -> Iter
     for index in range(count):
         yield tuple(resize(image, (height, width))
                     for image in found[index * len(found) // count].load())
-
-
-def _cache() -> Path:
-    root = os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache'
-    return Path(root) / 'svp_ros' / 'engines'

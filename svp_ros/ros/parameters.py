@@ -46,7 +46,7 @@ class NodeSettings:
                              'takes CUDA when there is one', change=RELOAD)
     engine: str = _parameter(
         'torch', 'what runs the network; auto times those that are installed and takes the '
-        'fastest', choices=('torch', 'onnx', 'openvino', 'auto'), change=RELOAD)
+        'fastest', choices=('torch', 'onnx', 'openvino', 'tensorrt', 'auto'), change=RELOAD)
     precision: str = _parameter(
         'fp32', 'of the network, where the engine has it; int8 needs openvino and minutes at the '
         'first start', choices=('fp32', 'bf16', 'fp16', 'int8'), change=RELOAD)
