@@ -256,7 +256,7 @@ def test_a_model_that_does_not_exist_ends_the_process_with_one_line():
     (['-p', 'max_depth:=20'], 'max_depth'),
     (['-p', 'min_depth:=20.0', '-p', 'max_depth:=10.0'], 'min_depth must be below max_depth'),
     (['-p', 'device:=tpu'], 'device must be auto, cpu'),
-    (['-p', 'engine:=magic'], 'engine must be one of torch, onnx, openvino, auto, got "magic"'),
+    (['-p', 'engine:=magic'], 'engine must be one of torch, onnx, openvino, tensorrt, auto, got "magic"'),
     (['-p', 'precision:=int8'], 'engine torch has precision fp32, bf16 on the CPU, got int8'),
     (['-p', 'qos_overrides./left/image_rect.subscription.depth:=many'], "'many' of type 'STRING'"),
     (['--params-file', 'no_such_file.yaml'], 'no_such_file.yaml'),
