@@ -27,7 +27,7 @@ from svp_ros.train.loop import (
 )
 from svp_ros.train.losses import at_stride, masked_mean, matching_loss
 from svp_ros.train.pretrain import PretrainConfig
-from svp_ros.train.runs import settle_config, to_yaml
+from svp_ros.train.runs import make_fabric, settle_config, to_yaml
 
 FAST = {
     'size': 'nano', 'precision': '32-true', 'validation_pairs': 4,
@@ -205,6 +205,9 @@ def test_a_start_of_another_size_is_refused(tmp_path):
     path.write_text(yaml.safe_dump({**FAST, 'start': str(tmp_path / 'other.safetensors')}))
     with pytest.raises(ValueError, match=r'of another size; it has .*channels.: \(8, 8, 16'):
         main(['--config', str(path), '--out', str(tmp_path / 'run'), '--accelerator', 'cpu'])
+    with pytest.raises(FileNotFoundError, match='no model "nothing"'):
+        main(['--config', str(path), '--out', str(tmp_path / 'run'), '--accelerator', 'cpu',
+              '--start', 'nothing'])
 
 
 def test_a_non_finite_loss_stops_the_run_and_keeps_the_checkpoint(config, tmp_path):
@@ -344,3 +347,12 @@ def test_shipped_configurations_are_valid(path):
         configuration = {'pretrain': PretrainConfig, 'disparity': DisparityTraining,
                          'detection': DetectionTraining}[kind]
         assert load_config(configuration, path).loop.steps >= 1000
+
+
+@pytest.mark.parametrize('capability, precision, warns', [
+    ('AVX2', 'bf16-mixed', True), ('AVX2', '32-true', False), ('AVX512', 'bf16-mixed', False)])
+def test_bf16_is_advised_against_where_the_cpu_has_none(capability, precision, warns, monkeypatch,
+                                                        caplog, tmp_path):
+    monkeypatch.setattr(torch.backends.cpu, 'get_cpu_capability', lambda: capability)
+    make_fabric('cpu', '1', precision, tmp_path)
+    assert ('this CPU has no bf16' in caplog.text) == warns

@@ -2,7 +2,7 @@
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Optional
 
@@ -143,14 +143,18 @@ def main(argv: Optional[list[str]] = None) -> int:
         prog='svp finetune disparity', description=__doc__.splitlines()[0],
         formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     add_run_options(parser, 'config/train/disparity_nano.yaml for a GPU')
+    parser.add_argument('--start', help='model of the same size to start from, such as one that '
+                        'is pre-trained; overrides the config')
     parser.add_argument('--labelled', type=Path, help='folder of labelled scenes, see '
                         '`svp evaluate disparity`; they are scored at every validation')
     arguments = parser.parse_args(argv)
     if arguments.resume and not arguments.config:
         refuse_options(parser, arguments, '--resume without --config keeps the settings of the '
-                       'run', 'photographs')
+                       'run', 'photographs', 'start')
     config = use_photographs(load_config(DisparityTraining, arguments.config),
                              arguments.photographs)
+    if arguments.start:
+        config = replace(config, start=arguments.start)
     folder = arguments.out
     config = settle_config(config, folder, arguments.resume, bool(arguments.config))
     scenes = find_scenes(arguments.labelled) if arguments.labelled else []

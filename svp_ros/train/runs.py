@@ -136,6 +136,10 @@ def make_fabric(accelerator: str, devices: str, precision: str, folder: Path,
                     num_nodes=nodes,
                     loggers=TensorBoardLogger(folder, name='', version='tensorboard'))
     fabric.launch()
+    if (fabric.device.type == 'cpu' and precision == 'bf16-mixed'
+            and torch.backends.cpu.get_cpu_capability() == 'AVX2'):
+        log.warning('this CPU has no bf16: every step takes many times longer than with '
+                    'precision: 32-true in the file of --config')
     return fabric
 
 
