@@ -105,10 +105,14 @@ def test_tensorrt_engine_passes_on_what_its_parts_say(graph, pair, expected, pre
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
     monkeypatch.setattr(tensorrt_engine, 'PROVIDERS', ('CPUExecutionProvider',))
     monkeypatch.setattr(tensorrt_engine, 'MEMORY', 'cpu')
-    engine = tensorrt_engine.TensorRtEngine(graph, 'cuda:0', precision, 2, 'a' * 64)
+    engine = tensorrt_engine.TensorRtEngine(graph, 'cuda:0', precision, 2)
     assert max(differences(engine(*pair), expected)) < 1e-3
-    assert [path.name for path in (tmp_path / 'svp_ros' / 'engines').iterdir()] == [
-        f'{"a" * 16}-96x160-trt-{precision}']
+
+    kept = tmp_path / 'svp_ros' / 'engines'
+    tensorrt_engine.TensorRtEngine(graph, 'cuda:0', precision, 2)
+    assert len(list(kept.iterdir())) == 1, 'the same graph has another key'
+    tensorrt_engine.TensorRtEngine(graph, 'cuda:0', precision, 1)
+    assert len(list(kept.iterdir())) == 2, 'TensorRT would load the engine of another batch'
 
 
 @pytest.mark.parametrize('precision, tolerance', [('fp32', 1e-4), ('bf16', 0.02)])

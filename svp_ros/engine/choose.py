@@ -53,7 +53,7 @@ def make_engine(network: DisparityNetwork, size: tuple[int, int], engine: str = 
         precision: one of PRECISIONS.
         device: cpu, cuda or cuda:N.
         batch: pairs per call.
-        sha256: of the checkpoint; under it what takes long to make is kept for the next time.
+        sha256: of the checkpoint; under it the int8 network is kept for the next time.
 
     Raises:
         ValueError: If the engine does not work here, with what would.
@@ -73,7 +73,7 @@ def make_engine(network: DisparityNetwork, size: tuple[int, int], engine: str = 
         if engine == 'onnx':
             return OnnxEngine(graph, device, precision)
         if engine == 'tensorrt':
-            return TensorRtEngine(graph, device, precision, batch, sha256)
+            return TensorRtEngine(graph, device, precision, batch)
         file = quantised_file(graph, sha256) if precision == 'int8' else None
         return OpenVinoEngine(graph, precision, batch, file)
     except ValueError:

@@ -1,7 +1,8 @@
 """TensorRT on an NVIDIA GPU, through its provider in ONNX Runtime."""
 
+import hashlib
+from importlib.util import find_spec
 import logging
-from typing import Optional
 
 import torch
 from torch import Tensor
@@ -23,7 +24,7 @@ class TensorRtEngine:
 
     fp16 is for the backbone: the head runs apart, in fp32, because disparities and positions do
     not fit it. TensorRT builds itself for the GPU at the first start, which takes minutes, and is
-    kept in the user's cache folder, by checkpoint: its own key does not know the weights.
+    kept in the user's cache folder, by the exported graph: its own key is made of names alone.
 
     Images and maps are on the CPU; what goes from the backbone to the head stays on the GPU.
 
@@ -32,7 +33,6 @@ class TensorRtEngine:
         device: cuda or cuda:N.
         precision: fp32, which may be TF32 inside, or fp16.
         batch: pairs per call.
-        sha256: of the checkpoint; without it nothing is kept.
 
     Raises:
         ValueError: If the device is no GPU or a package is missing, or for another precision.
@@ -42,7 +42,7 @@ class TensorRtEngine:
     device = 'cpu'
 
     def __init__(self, graph: StereoGraph, device: str = 'cuda', precision: str = 'fp32',
-                 batch: int = 1, sha256: Optional[str] = None):
+                 batch: int = 1):
         place = torch.device(device)
         if place.type != 'cuda':
             raise ValueError(f'engine tensorrt runs on a CUDA GPU, got device {device}')
@@ -54,6 +54,8 @@ class TensorRtEngine:
         if PROVIDERS[0] not in onnxruntime.get_available_providers():
             raise ValueError(f'this onnxruntime has no {PROVIDERS[0]}: pip install '
                              'onnxruntime-gpu tensorrt')
+        if find_spec('tensorrt'):
+            import tensorrt  # noqa: F401  loads the libraries of its wheel
         self.precision = precision
         self._onnxruntime, self._index = onnxruntime, place.index or 0
         self._outputs = list(graph.outputs)
@@ -67,14 +69,14 @@ class TensorRtEngine:
                 (export_part(graph.backbone_part, images, INPUTS, FEATURES), FEATURES, True),
                 (export_part(graph.head_part, features, FEATURES, graph.outputs), self._outputs,
                  False)]
-        options = {'device_id': self._index}
-        if sha256:
-            folder = cache_folder() / f'{sha256[:16]}-{graph.height}x{graph.width}-trt-{precision}'
-            folder.mkdir(parents=True, exist_ok=True)
-            options.update(trt_engine_cache_enable=True, trt_engine_cache_path=str(folder),
-                           trt_timing_cache_enable=True)
-        logger.info('TensorRT builds itself for this GPU, which takes minutes%s',
-                    f', once: it is kept in {folder}' if sha256 else '')
+        digest = hashlib.sha256(b''.join(model for model, *_ in parts)).hexdigest()
+        folder = cache_folder() / f'{digest[:16]}-trt-{precision}'
+        folder.mkdir(parents=True, exist_ok=True)
+        options = {'device_id': self._index, 'trt_engine_cache_enable': True,
+                   'trt_engine_cache_path': str(folder), 'trt_timing_cache_enable': True,
+                   'trt_timing_cache_path': str(folder)}
+        logger.info('TensorRT builds itself for this GPU, which takes minutes, once: it is kept '
+                    'in %s; delete that folder if a build was cut off', folder)
         self._parts = [(self._start(model, {**options, 'trt_fp16_enable': fp16}), outputs)
                        for model, outputs, fp16 in parts]
 
