@@ -115,6 +115,22 @@ def test_tensorrt_engine_passes_on_what_its_parts_say(graph, pair, expected, pre
     assert len(list(kept.iterdir())) == 2, 'TensorRT would load the engine of another batch'
 
 
+def test_tensorrt_engines_of_a_build_that_was_cut_off_are_not_taken(tmp_path):
+    folder = tmp_path / 'engines' / 'of_this_graph'
+    with pytest.raises(KeyboardInterrupt):
+        with tensorrt_engine._built_once(folder) as place:
+            (place / 'half').write_bytes(b'')
+            raise KeyboardInterrupt
+    assert not folder.exists()
+    with tensorrt_engine._built_once(folder) as place:
+        (place / 'whole').write_bytes(b'1')
+        with tensorrt_engine._built_once(folder) as beside:  # another node, which is faster
+            (beside / 'whole').write_bytes(b'2')
+    with tensorrt_engine._built_once(folder) as place:
+        assert place == folder and (place / 'whole').read_bytes() == b'2'
+    assert list(folder.parent.iterdir()) == [folder]
+
+
 @pytest.mark.parametrize('precision, tolerance', [('fp32', 1e-4), ('bf16', 0.02)])
 def test_openvino_gives_the_maps_of_torch(graph, pair, expected, precision, tolerance):
     needs('onnx', 'openvino')
@@ -157,6 +173,18 @@ def test_auto_takes_the_fastest_and_says_why(network, caplog):
         engine = make_engine(network, (64, 96), 'auto', 'bf16')
     assert f'engine {engine.name}, the fastest in bf16 on cpu: {engine.name} ' in caplog.text
     assert 'onnx: engine onnx has precision fp32, got bf16' in caplog.text
+
+
+def test_auto_survives_an_engine_whose_first_pass_fails(network, caplog, monkeypatch):
+    def fail(*_):
+        raise RuntimeError('out of memory')
+    monkeypatch.setattr(TorchEngine, '__call__', fail)
+    with pytest.raises(ValueError, match='no engine runs fp16 on cpu: torch: '):
+        make_engine(network, (64, 96), 'auto', 'fp16')
+    needs('onnx', 'onnxruntime')
+    with caplog.at_level(logging.INFO, 'svp_ros'):
+        assert make_engine(network, (64, 96), 'auto').name != 'torch'
+    assert 'torch: out of memory' in caplog.text
 
 
 @pytest.mark.parametrize('engine, precision, device, message', [

@@ -1,8 +1,12 @@
 """TensorRT on an NVIDIA GPU, through its provider in ONNX Runtime."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 import hashlib
 from importlib.util import find_spec
 import logging
+from pathlib import Path
+import tempfile
 
 import torch
 from torch import Tensor
@@ -70,15 +74,12 @@ class TensorRtEngine:
                 (export_part(graph.head_part, features, FEATURES, graph.outputs), self._outputs,
                  False)]
         digest = hashlib.sha256(b''.join(model for model, *_ in parts)).hexdigest()
-        folder = cache_folder() / f'{digest[:16]}-trt-{precision}'
-        folder.mkdir(parents=True, exist_ok=True)
-        options = {'device_id': self._index, 'trt_engine_cache_enable': True,
-                   'trt_engine_cache_path': str(folder), 'trt_timing_cache_enable': True,
-                   'trt_timing_cache_path': str(folder)}
-        logger.info('TensorRT builds itself for this GPU, which takes minutes, once: it is kept '
-                    'in %s; delete that folder if a build was cut off', folder)
-        self._parts = [(self._start(model, {**options, 'trt_fp16_enable': fp16}), outputs)
-                       for model, outputs, fp16 in parts]
+        with _built_once(cache_folder() / f'{digest[:16]}-trt-{precision}') as folder:
+            options = {'device_id': self._index, 'trt_engine_cache_enable': True,
+                       'trt_engine_cache_path': str(folder), 'trt_timing_cache_enable': True,
+                       'trt_timing_cache_path': str(folder)}
+            self._parts = [(self._start(model, {**options, 'trt_fp16_enable': fp16}), outputs)
+                           for model, outputs, fp16 in parts]
 
     def __call__(self, left: Tensor, right: Tensor) -> tuple[Tensor, ...]:
         """(B, H, W, 3) uint8 pair on the CPU -> the maps of the graph there."""
@@ -104,3 +105,27 @@ class TensorRtEngine:
             raise ValueError(f'onnxruntime could not start {PROVIDERS[0]}; check that CUDA, cuDNN '
                              'and TensorRT are installed')
         return session
+
+
+@contextmanager
+def _built_once(folder: Path) -> Iterator[Path]:
+    """Give the folder of the engines, or one to build them in, which takes its place.
+
+    So neither a build that is cut off nor a second one beside it leaves half an engine there.
+    """
+    if folder.is_dir():
+        yield folder
+        return
+    logger.info('TensorRT builds itself for this GPU, which takes minutes, once: it is kept in %s',
+                folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f'{folder.name}-', dir=folder.parent,
+                                     ignore_cleanup_errors=True) as place:
+        building = Path(place) / folder.name
+        building.mkdir()
+        yield building
+        try:
+            building.rename(folder)
+        except OSError:
+            if not folder.is_dir():  # else the one beside it was faster
+                raise
