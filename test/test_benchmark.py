@@ -27,6 +27,7 @@ from svp_ros.benchmark.peers import load_peer
 from svp_ros.benchmark.profile import profile_layers
 from svp_ros.benchmark.readme import update_readme
 from svp_ros.benchmark.report import compare, to_markdown
+from svp_ros.benchmark.run import Benchmark
 from svp_ros.data.formats import read_image, write_image, write_pfm
 
 
@@ -323,6 +324,28 @@ def test_a_node_that_fails_costs_no_other_part(tiny_model, tmp_path, monkeypatch
                  '64x96', '--input-size', '70x100', '--rounds', '1', '--json', str(out)]) == 0
     result = json.loads(out.read_text())
     assert result['not_measured'] == {'node': 'the node ended'} and result['predictor']
+
+
+def test_engines_that_do_not_work_cost_no_other(tiny_model, scenes, tmp_path):
+    out = tmp_path / 'a.json'
+    argv = ['--model', str(tiny_model), '--parts', 'network', 'predictor', 'scaling', '--batch',
+            '1', '--network-size', '64x96', '--input-size', '70x100', '--rounds', '1',
+            '--precisions', 'fp32', '--no-stand-in', '--device', 'cpu', '--json', str(out)]
+    assert main([*argv, '--engines', 'tensorrt', 'torch']) == 0
+    result = json.loads(out.read_text())
+    assert list(result['not_measured']) == ['tiny tensorrt fp32']
+    assert {row['engine'] for part in ('predictor', 'scaling') for row in result[part]} == {
+        'torch'}
+    assert main([*argv, '--engines', 'tensorrt', '--accuracy', str(scenes)]) == 0
+    result = json.loads(out.read_text())
+    assert result['scaling'] == [] and len(result['accuracy']) == 1
+    assert 'runs on a CUDA GPU' in result['not_measured']['scaling tensorrt fp32 64x96 batch 1']
+
+
+def test_scenes_are_looked_for_before_anything_is_timed(tiny_model, tmp_path, monkeypatch):
+    monkeypatch.setattr(Benchmark, 'run', lambda self: pytest.fail('measured before'))
+    with pytest.raises(FileNotFoundError, match='no folder'):
+        main(['--model', str(tiny_model), '--accuracy', str(tmp_path / 'nothing')])
 
 
 @pytest.mark.alone

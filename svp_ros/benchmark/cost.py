@@ -53,7 +53,7 @@ def measure_rates(device: str, precisions: list[str]) -> dict:
         of a large matrix product in PyTorch; int8 has none.
     """
     kind = torch.device(device).type
-    source = torch.empty(COPY_BYTES[kind], dtype=torch.uint8, device=device)
+    source = torch.ones(COPY_BYTES[kind], dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
     copy_s = _best_time(lambda: target.copy_(source), device)
     n, rates = MATRIX[kind], {}

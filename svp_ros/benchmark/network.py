@@ -93,31 +93,33 @@ def measure_networks(models: list[str], configurations: list[tuple[str, str]],
 
 def measure_scaling(model: str, configurations: list[tuple[str, str]],
                     sizes: list[tuple[int, int]], batches: list[int], device: str,
-                    rounds: int) -> list[dict]:
+                    rounds: int) -> tuple[list[dict], dict[str, str]]:
     """Time one pair at several sizes, and several pairs in one pass at the first size.
 
     Returns:
         Rows with model, engine, precision, size, batch, percentiles of the pass and
-        `ms_per_pair`.
-
-    Raises:
-        ValueError: If a configuration does not work here.
+        `ms_per_pair`; and why others are missing, by name.
     """
     network, sha256 = load_network(model)
     model = Path(model).stem
     cases = dict.fromkeys([*((size, 1) for size in sizes),
                            *((sizes[0], batch) for batch in batches)])
-    rows, contenders = [], {}
+    rows, contenders, missing = [], {}, {}
     for engine, precision in configurations:
         for size, batch in cases:
-            row, run = prepare(model, network, sha256, engine, precision, size, batch, device)
+            try:
+                row, run = prepare(model, network, sha256, engine, precision, size, batch, device)
+            except ValueError as error:
+                name = f'scaling {engine} {precision} {size[0]}x{size[1]} batch {batch}'
+                missing[name] = str(error)
+                continue
             rows.append(row)
             contenders[_name(row)] = run
     times = interleave(contenders, rounds)
     for row in rows:
         row.update(percentiles(times[_name(row)]))
         row['ms_per_pair'] = row['p50_ms'] / row['batch']
-    return rows
+    return rows, missing
 
 
 def prepare(model: str, network: DisparityNetwork, sha256: Optional[str], engine: str,
@@ -194,6 +196,7 @@ def _gpu_bytes(device: str) -> Optional[int]:
     """Bytes of the GPU that are in use, whoever holds them; None on a CPU."""
     if torch.device(device).type == 'cpu':
         return None
+    torch.cuda.empty_cache()  # what PyTorch keeps for later is not in use
     free, total = torch.cuda.mem_get_info(device)
     return total - free
 

@@ -29,21 +29,24 @@ class Benchmark:
                                for precision in arguments.precisions]
         self.size = arguments.network_size[0]
         self.model = arguments.model[0]
+        self.scenes = []
+        if arguments.accuracy:
+            from svp_ros.data.labelled import find_scenes
+            self.scenes = find_scenes(arguments.accuracy)
+            if arguments.scenes:
+                self.scenes = self.scenes[::-(-len(self.scenes) // arguments.scenes)]
 
     def run(self) -> dict:
         """Run everything that was asked for; returns the result."""
         if torch.device(self.device).type == 'cuda':
             torch.backends.cudnn.allow_tf32 = False  # fp32 is fp32
-        for part in self.arguments.parts:
+        extra = [part for part in ('profile', 'accuracy') if getattr(self.arguments, part)]
+        for part in (*self.arguments.parts, *extra):
             try:
                 getattr(self, f'_{part}')()
-            except OSError as error:  # of a node or its load; what was measured before is kept
-                logger.warning('%s', error)
+            except (OSError, ValueError, RuntimeError) as error:  # what was measured is kept
+                logger.warning('%s: %s', part, error)
                 self.result['not_measured'][part] = str(error).splitlines()[0]
-        if self.arguments.profile:
-            self._profile()
-        if self.arguments.accuracy:
-            self._accuracy()
         self.result['bars'] = judge(self.result)
         return self.result
 
@@ -69,9 +72,10 @@ class Benchmark:
 
     def _scaling(self) -> None:
         from svp_ros.benchmark.network import measure_scaling
-        self.result['scaling'] = measure_scaling(  # int8 would be calibrated for every size
+        self.result['scaling'], missing = measure_scaling(  # int8 would be calibrated for every size
             self.model, self._chosen(self.model, int8=False), self.arguments.network_size,
             self.arguments.batch, self.device, self.arguments.rounds)
+        self.result['not_measured'] |= missing
 
     def _node(self) -> None:
         from svp_ros.benchmark.network import measure_predictor
@@ -101,16 +105,15 @@ class Benchmark:
 
     def _accuracy(self) -> None:
         from svp_ros.benchmark.accuracy import measure_accuracy
-        from svp_ros.data.labelled import find_scenes
-        scenes = find_scenes(self.arguments.accuracy)
-        if self.arguments.scenes:
-            scenes = scenes[::-(-len(scenes) // self.arguments.scenes)]
         self.result['accuracy'], missing = measure_accuracy(
-            self.model, self.configurations, scenes, self.size, self.device)
+            self.model, self.configurations, self.scenes, self.size, self.device)
         self.result['not_measured'] |= missing
 
     def _chosen(self, model: str, int8: bool = True) -> list[tuple[str, str]]:
-        """Return the first configuration and, where it was measured, the fastest."""
-        best = fastest(self.result, Path(model).stem, int8)
-        return list(dict.fromkeys([self.configurations[0], *(
+        """Return the first configuration that works and, where it was measured, the fastest."""
+        name = Path(model).stem
+        first = next((configuration for configuration in self.configurations if ' '.join(
+            (name, *configuration)) not in self.result['not_measured']), self.configurations[0])
+        best = fastest(self.result, name, int8)
+        return list(dict.fromkeys([first, *(
             [(best['engine'], best['precision'])] if best else [])]))

@@ -23,6 +23,8 @@ def interleave(contenders: Mapping[str, Callable[[], object]],
         Milliseconds of each run by name.
     """
     times = {name: [] for name in contenders}
+    if not contenders:
+        return {}
     first = {name: _time(run) for name, run in contenders.items()}
     slow = {name for name, value in first.items()
             if value > SLOW * np.median(list(first.values()))}
