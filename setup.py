@@ -43,7 +43,7 @@ setup(
         'scikit-image>=0.21',
         'tensorboard',
         'timm>=1.0.12',
-        'torch>=2.4',
+        'torch>=2.5',
         'tqdm',
     ],
     extras_require={
