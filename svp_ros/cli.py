@@ -16,6 +16,7 @@ COMMANDS = {
     'pretrain': ('svp_ros.train.pretrain', 'masked stereo pre-training, without labels'),
     'finetune disparity': ('svp_ros.train.disparity', 'train a disparity network'),
     'finetune detection': ('svp_ros.train.detection', 'teach a disparity network 3D boxes'),
+    'adapt': ('svp_ros.train.adapt', 'tune a network to a camera with a recording of it'),
     'evaluate disparity': ('svp_ros.eval.disparity', 'score a model on labelled stereo pairs'),
     'evaluate detection': ('svp_ros.eval.detection', 'score the 3D boxes of a model'),
     'evaluate bag': ('svp_ros.eval.bag', 'score models on a stereo recording'),

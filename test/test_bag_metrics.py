@@ -39,25 +39,29 @@ def constant(value):
     return np.full((H, W), value, np.float32)
 
 
+def warp_error(pair, disparity):
+    return photometric_error(pair.left, pair.right, disparity, pair.inside)
+
+
 def test_photometric_error_is_zero_for_the_true_disparity_only():
-    error = photometric_error(make_pair(darker=7), constant(DISPARITY))
+    error = warp_error(make_pair(darker=7), constant(DISPARITY))
     assert np.isnan(error[:, :DISPARITY]).all(), 'outside the right image'
     assert np.array_equal(error[:, DISPARITY:], np.zeros((H, W - DISPARITY)))
-    errors = [np.nanmean(photometric_error(make_pair(), constant(DISPARITY + off)))
+    errors = [np.nanmean(warp_error(make_pair(), constant(DISPARITY + off)))
               for off in (0, 0.5, 1, 2)]
     assert errors[0] == 0 and errors == sorted(errors) and errors[-1] > 5
     disparity = constant(DISPARITY)
     disparity[:50] = NAN
-    assert np.isnan(photometric_error(make_pair(), disparity)[:50]).all()
-    assert np.isnan(photometric_error(make_pair(), constant(NAN))).all()
+    assert np.isnan(warp_error(make_pair(), disparity)[:50]).all()
+    assert np.isnan(warp_error(make_pair(), constant(NAN))).all()
 
 
 def test_black_borders_of_rectification_do_not_count():
     pair = make_pair()
     pair.right[:30] = 0
     inside = replace(pair, inside=np.ones((H, W), bool))
-    assert np.nanmean(photometric_error(pair, constant(DISPARITY))) > 20
-    error = photometric_error(inside, constant(DISPARITY))
+    assert np.nanmean(warp_error(pair, constant(DISPARITY))) > 20
+    error = warp_error(inside, constant(DISPARITY))
     assert np.isnan(error[:30]).all() and np.nanmean(error) == 0
 
 

@@ -204,13 +204,14 @@ def _nearest_stamps(bag: BagReader, names: StereoTopics, tolerance: int) -> str:
 
 
 def unpack_recording(path: Union[str, Path], folder: Union[str, Path], rectify: str = 'auto',
-                     **topics: Optional[str]) -> Path:
+                     tolerance: int = 0, **topics: Optional[str]) -> Path:
     """Write the rectified pairs of a recording as images, which can be read in any order.
 
     Args:
         path: as for `read_stereo_pairs`, which says what raises.
         folder: for all unpacked recordings.
         rectify: as for `read_stereo_pairs`.
+        tolerance: as for `read_stereo_pairs`.
         topics: as for `read_stereo_pairs`.
 
     Returns:
@@ -222,7 +223,7 @@ def unpack_recording(path: Union[str, Path], folder: Union[str, Path], rectify: 
         raise FileNotFoundError(f'no recording {path}')
     files = sorted(path.iterdir()) if path.is_dir() else [path]
     states = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-    key = path, states, rectify, sorted(topics.items())
+    key = path, states, rectify, tolerance, sorted(topics.items())
     unpacked = (Path(folder)
                 / f'{path.stem}-{hashlib.sha256(repr(key).encode()).hexdigest()[:12]}')
     if unpacked.is_dir():
@@ -232,7 +233,7 @@ def unpack_recording(path: Union[str, Path], folder: Union[str, Path], rectify: 
         complete = Path(temporary) / 'complete'
         for side in ('left', 'right'):
             (complete / side).mkdir(parents=True)
-        for pair in read_stereo_pairs(path, rectify, **topics):
+        for pair in read_stereo_pairs(path, rectify, tolerance, **topics):
             write_image(complete / 'left' / f'{pair.stamp}.png', pair.left)
             write_image(complete / 'right' / f'{pair.stamp}.png', pair.right)
         try:

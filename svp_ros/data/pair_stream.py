@@ -40,6 +40,7 @@ class DataSource:
         right: topic of a recording; None finds it by its name.
         rectify: whether a recording has to be rectified: auto (by topic and camera_info), on or
             off, for which YAML says true and false.
+        tolerance: seconds by which the stamps of a pair of a recording may differ.
     """
 
     path: str
@@ -50,6 +51,7 @@ class DataSource:
     left: Optional[str] = None
     right: Optional[str] = None
     rectify: Union[str, bool] = 'auto'
+    tolerance: float = 0.0
 
     def __post_init__(self):
         if isinstance(self.rectify, bool):
@@ -58,6 +60,8 @@ class DataSource:
             raise ValueError(f'rectify must be auto, on or off, got {self.rectify}')
         if self.weight <= 0:
             raise ValueError(f'weight must be positive, got {self.weight} for {self.path}')
+        if self.tolerance < 0:
+            raise ValueError(f'tolerance must not be negative, got {self.tolerance}')
 
 
 @dataclass(frozen=True)
@@ -148,7 +152,7 @@ class PairStream(Dataset):
         self.training: list[list[Pair]] = []
         self.validation: list[Pair] = []
         for source in c.data:
-            training, validation = _find_and_split(source, unpacked)
+            training, validation = find_and_split(source, unpacked)
             self.training.append(training)
             self.validation += validation
         self.rendered = None
@@ -244,8 +248,8 @@ def unpack_source(source: DataSource, unpacked: Optional[Path]) -> DataSource:
         return source
     if unpacked is None:
         raise ValueError(f'{path} is a recording: name a folder to unpack it to')
-    folder = unpack_recording(path, unpacked, source.rectify, left=source.left,
-                              right=source.right)
+    folder = unpack_recording(path, unpacked, source.rectify, round(1e9 * source.tolerance),
+                              left=source.left, right=source.right)
     return replace(source, path=str(folder))
 
 
@@ -264,7 +268,12 @@ def find_source(source: DataSource) -> list[Pair]:
     return [pair for pair in pairs if f'{pair.sequence}/{pair.name}' not in source.leave_out]
 
 
-def _find_and_split(source: DataSource, unpacked: Optional[Path]) -> tuple[list[Pair], list[Pair]]:
+def find_and_split(source: DataSource, unpacked: Optional[Path]) -> tuple[list[Pair], list[Pair]]:
+    """Return the pairs of a source for training and those for validation.
+
+    Raises:
+        FileNotFoundError, ValueError: If it holds no usable pairs.
+    """
     pairs = find_source(unpack_source(source, unpacked))
     if not source.tail and not source.held_out:
         return pairs, []

@@ -25,7 +25,8 @@ def to_grey(image: np.ndarray) -> np.ndarray:
     return cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) if image.ndim == 3 else image
 
 
-def photometric_error(pair: StereoPair, disparity: np.ndarray) -> np.ndarray:
+def photometric_error(left: np.ndarray, right: np.ndarray, disparity: np.ndarray,
+                      inside: Optional[np.ndarray] = None) -> np.ndarray:
     """Compare the left image with the right one, moved by the disparity.
 
     A constant difference in brightness between the cameras is taken out (its median). Where the
@@ -33,21 +34,23 @@ def photometric_error(pair: StereoPair, disparity: np.ndarray) -> np.ndarray:
     disparity is right.
 
     Args:
-        pair: rectified images.
+        left: (H, W, 3) RGB or (H, W) grey, uint8, rectified.
+        right: likewise.
         disparity: (H, W) x_left - x_right, NaN where unknown.
+        inside: (H, W) bool, the left pixels that a raw pixel covers; None if all do.
 
     Returns:
         (H, W) float32 absolute difference in grey levels of 255, NaN where the disparity is
         unknown or points outside the right image.
     """
     H, W = disparity.shape
-    left, right = (to_grey(image).astype(np.float32) for image in (pair.left, pair.right))
+    left, right = (to_grey(image).astype(np.float32) for image in (left, right))
     x, y = np.meshgrid(np.arange(W, dtype=np.float32), np.arange(H, dtype=np.float32))
     known = np.isfinite(disparity)
     target = x - np.where(known, disparity, 0).astype(np.float32)
     warped = cv2.remap(right, target, y, cv2.INTER_LINEAR)
     known &= (target >= 0) & (target <= W - 1)
-    if pair.inside is not None:
+    if inside is not None:
         known &= warped > 0  # black is what no raw pixel of the right camera covers
     if not known.any():
         return np.full((H, W), np.nan, np.float32)

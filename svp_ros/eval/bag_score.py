@@ -50,7 +50,7 @@ class ModelScore:
         if estimate is None:
             return {}, None
         known = np.isfinite(estimate.disparity)
-        error = photometric_error(pair, estimate.disparity)
+        error = photometric_error(pair.left, pair.right, estimate.disparity, pair.inside)
         row = {'density': 100 * float(known.mean())}
         if estimate.confidence is not None:
             row['confidence'] = float(estimate.confidence.mean())

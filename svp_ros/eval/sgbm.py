@@ -5,7 +5,13 @@ import numpy as np
 
 
 def sgbm_disparity(left: np.ndarray, right: np.ndarray, max_disparity: float) -> np.ndarray:
-    """Match a rectified pair with semi-global block matching and fill the holes.
+    """Match a rectified pair by `match_blocks` and fill the holes; (H, W) float32, pixels."""
+    return fill_holes(*match_blocks(left, right, max_disparity))
+
+
+def match_blocks(left: np.ndarray, right: np.ndarray,
+                 max_disparity: float) -> tuple[np.ndarray, np.ndarray]:
+    """Match a rectified pair with semi-global block matching.
 
     Args:
         left: (H, W, 3) or (H, W) uint8.
@@ -13,7 +19,8 @@ def sgbm_disparity(left: np.ndarray, right: np.ndarray, max_disparity: float) ->
         max_disparity: upper end of the search range, pixels.
 
     Returns:
-        (H, W) float32 disparity x_left - x_right >= 0, without holes.
+        (H, W) float32 disparity x_left - x_right, and (H, W) bool where it is known: unique, the
+        same from the other eye, and no speckle.
 
     Source: Hirschmueller, Stereo processing by semiglobal matching and mutual information, 2008;
     parameters near OpenCV's stereo_match sample (8 paths, 3x3 blocks).
@@ -30,7 +37,7 @@ def sgbm_disparity(left: np.ndarray, right: np.ndarray, max_disparity: float) ->
     margin = ((0, 0), (search, 0)) + ((0, 0),) * (left.ndim - 2)
     disparity = matcher.compute(np.pad(left, margin, mode='edge'),
                                 np.pad(right, margin, mode='edge'))[:, search:]
-    return fill_holes(disparity.astype(np.float32) / 16.0, disparity >= 0)
+    return disparity.astype(np.float32) / 16.0, disparity >= 0
 
 
 def fill_holes(disparity: np.ndarray, known: np.ndarray) -> np.ndarray:

@@ -28,12 +28,14 @@ Config = TypeVar('Config')
 PRECISIONS = ('32-true', 'bf16-mixed')
 
 
-def add_run_options(parser: argparse.ArgumentParser, example: str) -> Any:
+def add_run_options(parser: argparse.ArgumentParser, example: str,
+                    one_process: bool = False) -> Any:
     """Add the options of a run.
 
     Args:
         parser: of the command.
         example: a shipped configuration.
+        one_process: leave out the options of runs in several processes.
 
     Returns:
         The argparse group of --out, for options that take its place.
@@ -49,6 +51,8 @@ def add_run_options(parser: argparse.ArgumentParser, example: str) -> Any:
     parser.add_argument('--workers', type=int, default=1, help='processes that prepare batches '
                         'on the CPU; 0 prepares them in the training process')
     parser.add_argument('--accelerator', default='auto', help='auto, cpu or cuda')
+    if one_process:
+        return place
     parser.add_argument('--devices', default='1', help='processes on this machine: a number or '
                         'auto')
     parser.add_argument('--nodes', type=int, default=1, help='machines; more than one are '
