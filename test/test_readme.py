@@ -14,6 +14,7 @@ from svp_ros.ros.parameters import NodeSettings
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / 'README.md').read_text()
+PRETRAINING = (ROOT / 'docs/pretraining.md').read_text()
 
 
 def test_every_parameter_is_listed_with_its_default():
@@ -34,13 +35,15 @@ def test_commands_in_code_blocks_exist():
     assert used and used <= set(COMMANDS)
 
 
-def test_linked_files_exist():
-    links = re.findall(r'\]\(((?!http)[^)#]+)\)', README)
-    assert links and [link for link in links if not (ROOT / link).exists()] == []
+@pytest.mark.parametrize('page', [ROOT / 'README.md', *sorted((ROOT / 'docs').glob('*.md'))],
+                         ids=lambda page: page.name)
+def test_linked_files_exist(page):
+    links = re.findall(r'\]\(((?!http)[^)#]+)\)', page.read_text())
+    assert [link for link in links if not (page.parent / link).exists()] == []
 
 
-def table_rows(heading):
-    section = README.split(heading, 1)[1].split('\n## ', 1)[0]
+def table_rows(heading, text=README):
+    section = text.split(heading, 1)[1].split('\n## ', 1)[0]
     return {cells[0].strip(): [cell.strip() for cell in cells[1:]]
             for cells in (line.strip('|').split('|') for line in section.splitlines()
                           if line.startswith('|'))}
@@ -74,7 +77,7 @@ def test_accuracy_is_what_was_measured(model):
 
 def test_pretraining_is_worth_what_was_measured():
     proof = json.loads((ROOT / 'docs/results/pretrain_proof.json').read_text())
-    rows = table_rows('### What it is worth')
+    rows = table_rows('## What it is worth', PRETRAINING)
     for budget, gain in proof['gain'].items():
         means = []
         for start in ('stereo', 'left_only', 'none'):
@@ -90,6 +93,6 @@ def test_pretraining_is_worth_what_was_measured():
         f'{proof["depth"]["real_labelled"][what]["epe"]:.2f} px, '
         f'{proof["depth"]["real_labelled"][what]["bad_3"]:.1f} %'
         for what in ('constant', 'untrained', 'world_stereo', 'real_stereo')]
-    ratios = re.findall(r'\| (world|recordings) \| .* \| (0\.\d\d) \| \d', README)
+    ratios = re.findall(r'\| (world|recordings) \| .* \| (0\.\d\d) \| \d', PRETRAINING)
     assert ratios == [('recordings' if source == 'real' else source, f'{ratio["colours"]:.2f}')
                       for source, sets in proof['ratio'].items() for ratio in sets.values()]

@@ -1,4 +1,4 @@
-"""README's table of symptoms quotes what the node really says."""
+"""The table of symptoms in docs quotes what the node really says."""
 
 import ast
 from pathlib import Path
@@ -8,9 +8,9 @@ from faults import FAULTS
 import pytest
 
 ROOT = Path(__file__).parent.parent
-SECTION = (ROOT / 'README.md').read_text().split('### Troubleshooting', 1)[1].split('\n## ', 1)[0]
+PAGE = (ROOT / 'docs/troubleshooting.md').read_text()
 ROWS = [[cell.strip() for cell in line.strip('|').split('|')]
-        for line in SECTION.splitlines() if line.startswith('| ')][1:]
+        for line in PAGE.splitlines() if line.startswith('| ')][1:]
 
 
 @pytest.fixture(scope='module')
