@@ -12,15 +12,29 @@ def has_distortion(info) -> bool:
     return any(coefficient != 0 for coefficient in info.d)
 
 
+def is_rectified(topic: str) -> bool:
+    """Whether the name of a topic says that its images are rectified.
+
+    Of its parts, the last one that says anything counts: image_rect, image_rect_raw and
+    color/rect/image are rectified; image_raw, image_unrect and rect/image_raw are not.
+    """
+    for part in reversed(topic.removesuffix('/compressed').split('/')):
+        words = set(part.lower().split('_'))
+        if words & {'rect', 'rectified'}:
+            return True
+        if words & {'raw', 'unrect', 'unrectified'}:
+            return False
+    return False
+
+
 def wants_rectification(mode: str, topic: str, info) -> bool:
     """Decide whether the node rectifies the images of `topic` (a resolved name).
 
     CameraInfo cannot tell: image_proc republishes it with D unchanged beside its rectified images.
-    So mode `auto` trusts the name: what has "rect" in its last part is rectified already.
+    So mode `auto` trusts the name.
     """
     if mode == 'auto':
-        name = topic.removesuffix('/compressed').rsplit('/', 1)[-1]
-        return has_distortion(info) and 'rect' not in name
+        return has_distortion(info) and not is_rectified(topic)
     return mode == 'on'
 
 

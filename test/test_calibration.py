@@ -186,6 +186,9 @@ def test_auto_rectification_trusts_the_topic_name():
     assert not wants_rectification('auto', '/cam/left/image_rect_color', info)
     assert not wants_rectification('auto', '/cam/left/image_rect/compressed', info)
     assert wants_rectification('auto', '/rect/left/image_raw/compressed', info)
+    assert not wants_rectification('auto', '/zed/zed_node/left/color/rect/image', info)
+    assert not wants_rectification('auto', '/camera/infra1/image_rect_raw', info)
+    assert wants_rectification('auto', '/corrected/left/image_unrect', info)
     assert wants_rectification('on', '/cam/left/image_rect', info)
     assert not wants_rectification('off', '/cam/left/image_raw', info)
 

@@ -18,6 +18,7 @@ from svp_ros.data.bag_messages import (
     POINT_CLOUD,
 )
 from svp_ros.data.rosbag2 import BagReader
+from svp_ros.rectification import is_rectified
 
 # In what the names of left and right topics differ.
 EYES = (('left', 'right'), ('infra1', 'infra2'), ('cam0', 'cam1'), ('cam_0', 'cam_1'),
@@ -128,11 +129,11 @@ def find_info(bag: BagReader, image: str) -> str:
     """Find the camera_info in the folder of an image, else in the nearest folder above."""
     infos = bag.topics_of(CAMERA_INFO)
     folder = image.removesuffix('/compressed')
-    rectified = _is_rectified(folder.rpartition('/')[2])
+    rectified = is_rectified(folder.rpartition('/')[2])
     while folder:
         beside = [info for info in infos if info.rpartition('/')[0] == folder]
         alike = [info for info in beside
-                 if _is_rectified(info.rpartition('/')[2]) == rectified]
+                 if is_rectified(info.rpartition('/')[2]) == rectified]
         if len(beside) == 1 or len(alike) == 1:
             return (alike or beside)[0]
         if beside:
@@ -148,9 +149,5 @@ def _rename(topic: str, old: str, new: str) -> str:
 
 
 def _rank(bag: BagReader, topic: str) -> tuple[bool, bool, bool]:
-    return (not _is_rectified(topic), bag.types[topic] == COMPRESSED_IMAGE,
+    return (not is_rectified(topic), bag.types[topic] == COMPRESSED_IMAGE,
             bool(re.search('gray|grey|mono', topic)))
-
-
-def _is_rectified(name: str) -> bool:
-    return 'rect' in name and 'unrect' not in name

@@ -119,8 +119,8 @@ def read_stereo_pairs(path: Union[str, Path], rectify: str = 'auto', tolerance: 
     Args:
         path: rosbag2 folder, .mcap or .db3 file.
         rectify: 'on' rectifies with K, D, R and P of camera_info, 'off' takes the images as they
-            are; 'auto' rectifies if camera_info has a distortion and no "rect" is in the name of
-            the image topic.
+            are; 'auto' rectifies if camera_info has a distortion and the name of the image topic
+            does not say "rect", see `is_rectified`.
         tolerance: nanoseconds by which the stamps of a pair may differ.
         baseline_override: metres; 0 takes the baseline of camera_info.
         topics: `left`, `right`, `left_info`, `right_info`, as for `find_stereo_topics`.

@@ -237,7 +237,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
                             'type and name')
     parser.add_argument('--rectify', choices=('auto', 'on', 'off'), default='auto',
                         help='rectify raw images; auto does it when camera_info has distortion '
-                        'and the last part of the topic has no "rect"')
+                        'and the name of the topic does not say "rect"')
     parser.add_argument('--baseline-override', type=float, default=0.0, metavar='METRES',
                         help='instead of that of camera_info')
     parser.add_argument('--tolerance', type=float, default=0.0, metavar='SECONDS',

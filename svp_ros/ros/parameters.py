@@ -58,7 +58,7 @@ class NodeSettings:
                                   'process; 0 leaves it to PyTorch', 0, 256)
     rectify: str = _parameter(
         'auto', 'rectify the images in the node; auto does it when CameraInfo has distortion and '
-        'the last part of the image topic has no "rect"', choices=('auto', 'on', 'off'))
+        'the name of the image topic does not say "rect"', choices=('auto', 'on', 'off'))
     baseline_override: float = _parameter(
         0.0, 'baseline to use instead of CameraInfo, metres; 0 takes CameraInfo', 0.0, 5.0)
     image_transport: str = _parameter(
