@@ -41,6 +41,20 @@ def parse_arguments(parser: argparse.ArgumentParser,
     return parser.parse_args([*options, *rest])
 
 
+def add_recording_options(parser: argparse.ArgumentParser) -> None:
+    """Add how the pairs of a recording are read: topics, rectification, tolerance."""
+    for name in ('left', 'right', 'left-info', 'right-info'):
+        kind = 'CameraInfo' if 'info' in name else 'images'
+        parser.add_argument(f'--{name}', metavar='TOPIC',
+                            help=f'{kind} of the {name[:5].rstrip("-")} camera in a recording; '
+                            'default: found by type and name')
+    parser.add_argument('--rectify', choices=('auto', 'on', 'off'), default='auto',
+                        help='rectify raw images; auto does it when camera_info has distortion '
+                        'and the name of the topic does not say "rect"')
+    parser.add_argument('--tolerance', type=float, default=0.0, metavar='SECONDS',
+                        help='by which the stamps of a pair may differ')
+
+
 def parse_size(text: str) -> tuple[int, int]:
     """Parse "480x640" to (height, width), for argparse."""
     height, x, width = text.partition('x')

@@ -1,4 +1,4 @@
-from argparse import Namespace
+from argparse import ArgumentParser
 from copy import deepcopy
 from dataclasses import replace
 import os
@@ -38,6 +38,7 @@ from svp_ros.model.build import (
 from svp_ros.predictor import StereoPredictor
 from svp_ros.train.masking import reconstruction_errors
 from svp_ros.train.pretrain import make_losses, MaskedStream, PretrainConfig, sources_of
+from svp_ros.train.runs import add_source_options
 
 H, W = 64, 96
 FAST = {
@@ -542,7 +543,9 @@ def test_wrong_settings_are_refused(tmp_path, capsys, change, message):
     ('--resume --mode left_only', '--resume without --config keeps the settings of the run; leave '
                                   'out --mode'),
     ('--resume --data a --held-out b', 'settings of the run; leave out --data and --held-out'),
-    ('--held-out b', 'sequences of --data can be held out, and there is none; leave out --held-o'),
+    ('--held-out b', 'there is no --data that this could be about; leave out --held-out'),
+    ('--left /left', 'there is no --data that this could be about; leave out --left'),
+    ('--data x --tolerance -1', 'tolerance must not be negative, got -1.0 for x'),
     ('--jobs 2', 'only --experiment proof needs labels and runs several trainings; leave out --j'),
     ('--labelled a', 'runs several trainings; leave out --labelled'),
     ('--experiment proof --mode stereo --resume', 'leave out --mode and --resume'),
@@ -559,14 +562,21 @@ def test_every_source_holds_out_the_sequences_that_it_has(tmp_path):
     for path in ('one/a', 'one/b', 'two/b', 'two/c', 'two/d'):
         write_pairs(tmp_path / path, 1)
     data = [str(tmp_path / name) for name in ('one', 'two')]
-    found = sources_of(Namespace(data=data, held_out=['b', 'c']))
+
+    def sources(*held_out):
+        parser = ArgumentParser()
+        add_source_options(parser)
+        arguments = parser.parse_args([word for path in data for word in ('--data', path)])
+        arguments.held_out = list(held_out)
+        return sources_of(arguments)
+    found = sources('b', 'c')
     assert [source.path for source in found] == data
     assert [source.held_out for source in found] == [('b',), ('b', 'c')]
     stream = PairStream(PairStreamConfig(H, W, 2, tuple(found), world=0.0), 0)
     assert [pair.sequence for pair in stream.validation] == ['b', 'b', 'c']
     assert [[pair.sequence for pair in part] for part in stream.training] == [['a'], ['d']]
     with pytest.raises(ValueError, match='^no sequence e, f to hold out; there are a, b, c, d$'):
-        sources_of(Namespace(data=data, held_out=['f', 'b', 'e']))
+        sources('f', 'b', 'e')
     write_bag(tmp_path / 'drive')
     data.append(str(tmp_path / 'drive'))
-    assert sources_of(Namespace(data=data, held_out=['c']))[2].held_out == ()
+    assert sources('c')[2].held_out == ()

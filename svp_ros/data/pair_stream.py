@@ -36,8 +36,10 @@ class DataSource:
         held_out: sequences that validate as a whole; with tail 0 and nothing held out, all pairs
             are for training.
         leave_out: pairs that are not used at all, SEQUENCE/NAME.
-        left: topic of a recording; None finds it by its name.
-        right: topic of a recording; None finds it by its name.
+        left: topic of a recording, left images; None finds it by its name, as the next ones.
+        right: right images.
+        left_info: camera_info of the left images.
+        right_info: camera_info of the right images.
         rectify: whether a recording has to be rectified: auto (by topic and camera_info), on or
             off, for which YAML says true and false.
         tolerance: seconds by which the stamps of a pair of a recording may differ.
@@ -50,6 +52,8 @@ class DataSource:
     leave_out: tuple[str, ...] = ()
     left: Optional[str] = None
     right: Optional[str] = None
+    left_info: Optional[str] = None
+    right_info: Optional[str] = None
     rectify: Union[str, bool] = 'auto'
     tolerance: float = 0.0
 
@@ -61,7 +65,8 @@ class DataSource:
         if self.weight <= 0:
             raise ValueError(f'weight must be positive, got {self.weight} for {self.path}')
         if self.tolerance < 0:
-            raise ValueError(f'tolerance must not be negative, got {self.tolerance}')
+            raise ValueError(f'tolerance must not be negative, got {self.tolerance} for '
+                             f'{self.path}')
 
 
 @dataclass(frozen=True)
@@ -249,7 +254,8 @@ def unpack_source(source: DataSource, unpacked: Optional[Path]) -> DataSource:
     if unpacked is None:
         raise ValueError(f'{path} is a recording: name a folder to unpack it to')
     folder = unpack_recording(path, unpacked, source.rectify, round(1e9 * source.tolerance),
-                              left=source.left, right=source.right)
+                              left=source.left, right=source.right,
+                              left_info=source.left_info, right_info=source.right_info)
     return replace(source, path=str(folder))
 
 

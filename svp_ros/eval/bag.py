@@ -19,7 +19,7 @@ from typing import Optional
 import numpy as np
 from tqdm import tqdm
 
-from svp_ros.arguments import parse_arguments, parse_size
+from svp_ros.arguments import add_recording_options, parse_arguments, parse_size
 from svp_ros.data.bag_boxes import BagBoxes
 from svp_ros.data.bag_topics import (
     find_boxes_topic,
@@ -230,18 +230,9 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument('--device', default='auto', help='auto, cpu, cuda or cuda:N')
     parser.add_argument('--network-size', type=parse_size, default=NETWORK_SIZE, metavar='HxW',
                         help='the images are resized to this')
-    for name in ('left', 'right', 'left-info', 'right-info'):
-        kind = 'CameraInfo' if 'info' in name else 'images'
-        parser.add_argument(f'--{name}', metavar='TOPIC',
-                            help=f'{kind} of the {name[:5].rstrip("-")} camera; default: found by '
-                            'type and name')
-    parser.add_argument('--rectify', choices=('auto', 'on', 'off'), default='auto',
-                        help='rectify raw images; auto does it when camera_info has distortion '
-                        'and the name of the topic does not say "rect"')
+    add_recording_options(parser)
     parser.add_argument('--baseline-override', type=float, default=0.0, metavar='METRES',
                         help='instead of that of camera_info')
-    parser.add_argument('--tolerance', type=float, default=0.0, metavar='SECONDS',
-                        help='by which the stamps of a pair may differ')
     for entry in ('min_depth', 'max_depth', 'confidence_threshold'):
         parser.add_argument(f'--{entry.replace("_", "-")}', type=float,
                             default=getattr(Limits, entry), help='as of the node')

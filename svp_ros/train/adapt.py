@@ -35,11 +35,14 @@ from svp_ros.train.block_labels import label_pairs, TaughtStream
 from svp_ros.train.loop import LoopConfig
 from svp_ros.train.runs import (
     add_run_options,
+    add_source_options,
     check_precision,
     make_fabric,
+    named_sources,
     open_run,
     refuse_options,
     settle_config,
+    SOURCE_OPTIONS,
     use_photographs,
 )
 
@@ -151,26 +154,18 @@ def _parse(argv: list[str]) -> tuple[argparse.Namespace, AdaptConfig]:
         prog='svp adapt', description=__doc__.split('\n\n')[0],
         formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     add_run_options(parser, 'config/train/adapt.yaml', one_process=True)
-    parser.add_argument('--data', action='append', default=[], metavar='PATH', help='rosbag2 '
-                        'recording, or folder of rectified pairs, of the camera; may be repeated')
+    add_source_options(parser)
     parser.add_argument('--start', help='network to tune: a name in models/ or a file; overrides '
                         'the config')
-    parser.add_argument('--left', metavar='TOPIC', help='images of the left eye in a recording')
-    parser.add_argument('--right', metavar='TOPIC', help='images of the right eye')
-    parser.add_argument('--rectify', choices=('auto', 'on', 'off'), default='auto',
-                        help='whether a recording has to be rectified')
-    parser.add_argument('--tolerance', type=float, default=0.0, metavar='SECONDS',
-                        help='by which the stamps of a pair of a recording may differ')
     arguments = parser.parse_args(argv)
     if arguments.resume and not arguments.config:
         refuse_options(parser, arguments, '--resume without --config keeps the settings of the '
-                       'run', 'data', 'start', 'left', 'right', 'rectify', 'tolerance',
-                       'photographs')
+                       'run', *SOURCE_OPTIONS, 'start', 'photographs')
+    if not arguments.data:
+        refuse_options(parser, arguments, 'there is no --data that this could be about',
+                       *SOURCE_OPTIONS[1:])
     config = use_photographs(load_config(AdaptConfig, arguments.config), arguments.photographs)
-    sources = [DataSource(path, left=arguments.left, right=arguments.right,
-                          rectify=arguments.rectify, tolerance=arguments.tolerance)
-               for path in arguments.data]
-    config = replace(config, data=(*config.data, *sources),
+    config = replace(config, data=(*config.data, *named_sources(arguments)),
                      start=arguments.start or config.start)
     config = settle_config(config, arguments.out, arguments.resume, bool(arguments.config))
     if not config.data:

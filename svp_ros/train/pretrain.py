@@ -44,11 +44,14 @@ from svp_ros.train.loop import LoopConfig
 from svp_ros.train.masking import count_hidden, hide_patches, reconstruction_errors
 from svp_ros.train.runs import (
     add_run_options,
+    add_source_options,
     check_precision,
     make_fabric,
+    named_sources,
     open_run,
     refuse_options,
     settle_config,
+    SOURCE_OPTIONS,
     start_network,
 )
 
@@ -229,8 +232,9 @@ def sources_of(arguments: argparse.Namespace) -> list[DataSource]:
         FileNotFoundError: If a sequence is to be held out and a folder holds no pairs.
         ValueError: If a sequence to be held out is in none of them.
     """
+    sources = named_sources(arguments)
     if not arguments.held_out:
-        return [DataSource(path) for path in arguments.data]
+        return sources
     # a recording is one sequence: if it were held out, nothing would be left for training
     sequences = [set() if is_recording(Path(path)) else
                  {pair.sequence for pair in find_pairs(path)} for path in arguments.data]
@@ -239,8 +243,8 @@ def sources_of(arguments: argparse.Namespace) -> list[DataSource]:
     if unknown:
         raise ValueError(f'no sequence {", ".join(unknown)} to hold out; there are '
                          f'{", ".join(sorted(known)) or "none in recordings"}')
-    return [DataSource(path, held_out=tuple(x for x in arguments.held_out if x in names))
-            for path, names in zip(arguments.data, sequences)]
+    return [replace(source, held_out=tuple(x for x in arguments.held_out if x in names))
+            for source, names in zip(sources, sequences)]
 
 
 def check_options(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
@@ -248,7 +252,7 @@ def check_options(parser: argparse.ArgumentParser, arguments: argparse.Namespace
     refuse = partial(refuse_options, parser, arguments)
     if arguments.show:
         refuse('--show reads a run and does nothing else', 'config', 'resume', 'photographs',
-               'workers', 'devices', 'nodes', 'data', 'held_out', 'mode', 'experiment',
+               'workers', 'devices', 'nodes', *SOURCE_OPTIONS, 'held_out', 'mode', 'experiment',
                'labelled', 'jobs')
     elif arguments.experiment == 'proof':
         refuse('the proof trains both modes on one machine, and continues when it is started '
@@ -260,10 +264,10 @@ def check_options(parser: argparse.ArgumentParser, arguments: argparse.Namespace
         refuse('only --experiment proof needs labels and runs several trainings', 'labelled',
                'jobs')
     if not arguments.data:
-        refuse('sequences of --data can be held out, and there is none', 'held_out')
+        refuse('there is no --data that this could be about', *SOURCE_OPTIONS[1:], 'held_out')
     if arguments.resume and not arguments.config:
-        refuse('--resume without --config keeps the settings of the run', 'data', 'held_out',
-               'mode', 'photographs')
+        refuse('--resume without --config keeps the settings of the run', *SOURCE_OPTIONS,
+               'held_out', 'mode', 'photographs')
 
 
 def main(argv: Optional[list[str]] = None) -> int:
@@ -275,8 +279,7 @@ def main(argv: Optional[list[str]] = None) -> int:
     place = add_run_options(parser, 'config/train/pretrain.yaml')
     place.add_argument('--show', type=Path, metavar='RUN', help='write report.html into this '
                        'folder of a run that has validated, and do nothing else')
-    parser.add_argument('--data', action='append', default=[], metavar='PATH', help='folder of '
-                        'pairs or rosbag2 recording, beside those of the config; may be repeated')
+    add_source_options(parser)
     parser.add_argument('--held-out', action='append', default=[], metavar='SEQUENCE',
                         help='sequence of --data that validates as a whole, beside the last fifth '
                         'of the others; may be repeated')

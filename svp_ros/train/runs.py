@@ -14,7 +14,9 @@ import torch
 from torch import nn
 import yaml
 
+from svp_ros.arguments import add_recording_options
 from svp_ros.config import load_config
+from svp_ros.data.pair_stream import DataSource
 from svp_ros.files import replace_file
 from svp_ros.model.build import load_start, NetworkConfig
 from svp_ros.predictor import find_model
@@ -26,6 +28,7 @@ log = logging.getLogger(__name__)
 Config = TypeVar('Config')
 
 PRECISIONS = ('32-true', 'bf16-mixed')
+SOURCE_OPTIONS = ('data', 'left', 'right', 'left_info', 'right_info', 'rectify', 'tolerance')
 
 
 def add_run_options(parser: argparse.ArgumentParser, example: str,
@@ -58,6 +61,24 @@ def add_run_options(parser: argparse.ArgumentParser, example: str,
     parser.add_argument('--nodes', type=int, default=1, help='machines; more than one are '
                         'started by torchrun')
     return place
+
+
+def add_source_options(parser: argparse.ArgumentParser) -> None:
+    """Add `SOURCE_OPTIONS`: unlabelled pairs on disk and how to read them."""
+    parser.add_argument('--data', action='append', default=[], metavar='PATH', help='rosbag2 '
+                        'recording, or folder of rectified pairs, beside those of the config; may '
+                        'be repeated')
+    add_recording_options(parser)
+
+
+def named_sources(arguments: argparse.Namespace) -> list[DataSource]:
+    """Return the data that `add_source_options` read from the command line.
+
+    Raises:
+        ValueError: If a value is wrong.
+    """
+    how = {name: getattr(arguments, name) for name in SOURCE_OPTIONS[1:]}
+    return [DataSource(path, **how) for path in arguments.data]
 
 
 def refuse_options(parser: argparse.ArgumentParser, arguments: argparse.Namespace, reason: str,
