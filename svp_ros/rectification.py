@@ -1,8 +1,11 @@
 """Rectification of raw images, from K, D, R and P of their CameraInfo."""
 
+import re
+
 import cv2
 import numpy as np
 
+WORD = re.compile('[A-Z]?[a-z]+|[A-Z]+')
 COEFFICIENTS = {'plumb_bob': (4, 5), 'rational_polynomial': (8, 12, 14),
                 'equidistant': (4,), 'fisheye': (4,)}
 
@@ -19,7 +22,7 @@ def is_rectified(topic: str) -> bool:
     color/rect/image are rectified; image_raw, image_unrect and rect/image_raw are not.
     """
     for part in reversed(topic.removesuffix('/compressed').split('/')):
-        words = set(part.lower().split('_'))
+        words = {word.lower() for word in WORD.findall(part)}
         if words & {'rect', 'rectified'}:
             return True
         if words & {'raw', 'unrect', 'unrectified'}:

@@ -1,8 +1,10 @@
 """`svp adapt`: labels without truth, a network that gets better with them, and what is refused."""
 
 import csv
+from dataclasses import replace
 import json
 
+from conftest import TINY
 import numpy as np
 import pytest
 from skimage.data import stereo_motorcycle
@@ -11,15 +13,18 @@ from training_process import assert_equal_states, load_state, TrainingProcess
 import yaml
 
 from svp_ros.cli import main
+from svp_ros.config import load_config
 from svp_ros.data.formats import read_image, write_image
 from svp_ros.data.pairs import find_pairs
 from svp_ros.data.stream import StreamConfig
-from svp_ros.eval.adaptation import describe_change, HeldOutPairs
+from svp_ros.eval.adaptation import describe_change, HeldOutPairs, judge
 from svp_ros.eval.metrics import bad
 from svp_ros.geometry import StereoCamera
-from svp_ros.model.build import load_checkpoint
+from svp_ros.model.build import build_model, load_checkpoint, ObjectClass, save_checkpoint
 from svp_ros.model.detection import CELL
 from svp_ros.predictor import StereoPredictor
+from svp_ros.resources import find_resource
+from svp_ros.train.adapt import AdaptConfig
 from svp_ros.train.block_labels import label_pair, label_pairs, load_taught, TaughtStream
 from svp_ros.train.detection import KITTI_CLASSES
 from svp_ros.train.detection_losses import detection_targets
@@ -29,8 +34,7 @@ FAST = {
     'network_height': 96, 'network_width': 128,
     'stream': {'height': 64, 'width': 96, 'batch': 1, 'render_height': 96, 'render_width': 128,
                'pairs': 8},
-    'loop': {'steps': 4, 'validate_every': 4, 'log_every': 1, 'save_every_s': 0.0,
-             'freeze_statistics': 1}}
+    'loop': {'steps': 4, 'validate_every': 4, 'log_every': 1, 'save_every_s': 0.0}}
 
 
 @pytest.fixture
@@ -80,16 +84,49 @@ def test_labels_are_better_than_the_network_and_none_where_nobody_knows(nano, mo
     assert (np.arange(left.shape[1]) - label >= 0)[np.isfinite(label)].all()
 
 
-def test_labels_are_kept_and_scale_with_the_images(nano, pairs, tmp_path):
+def test_what_is_nearer_than_the_search_has_no_label(nano, motorcycle, monkeypatch):
+    """Else block matching would find something else there and be believed."""
+    left, right, truth = motorcycle
+    monkeypatch.setattr('svp_ros.train.block_labels.REACH', 0.5)
+    monkeypatch.setattr('svp_ros.train.block_labels.MARGIN', 0.0)
+    label = label_pair(nano, left, right)
+    search = 0.5 * np.percentile(nano.predict(left, right).disparity_filled, 99)
+    near = np.nan_to_num(truth) > search + 10
+    assert near.mean() > 0.1 and np.isfinite(label[near]).mean() < 0.1
+    assert np.isfinite(label[~near & np.isfinite(truth)]).mean() > 0.4
+
+
+def test_black_borders_have_no_label_and_wide_images_are_matched_smaller(nano, motorcycle):
+    left, right, truth = (x.copy() for x in motorcycle)
+    left[:40] = 0
+    right[-30:] = 0
+    label = label_pair(nano, left, right)
+    assert np.isnan(label[:40]).all() and np.isnan(label[-30:]).all()
+    wide = [np.repeat(np.repeat(image, 2, 0), 2, 1) for image in motorcycle[:2]]
+    label = label_pair(nano, *wide)
+    assert label.shape == wide[0].shape[:2]
+    known = np.isfinite(label[::2, ::2]) & np.isfinite(truth)
+    assert bad(label[::2, ::2] / 2, truth, known, 3) < 15
+
+
+def test_labels_are_kept_by_image_and_network_and_scale_with_the_images(nano, pairs, tmp_path):
     found = find_pairs(pairs)[:2]
     taught = label_pairs(nano, found, tmp_path)
     files = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
-    assert len(files) == 2 and label_pairs(None, found, tmp_path) == taught
+    assert len(files) == 2 and label_pairs(nano, found, tmp_path) == taught
     assert files == {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
-    whole, half = (load_taught(taught[0], 240, width) for width in (400, 200))
+    other = StereoPredictor.load('nano', 'cpu', (288, 448))
+    assert label_pairs(other, found[:1], tmp_path)[0].label not in files
+    found[0].left.touch()
+    assert label_pairs(nano, found[:1], tmp_path)[0].label not in files
+
+    whole, half = (load_taught(taught[1], 240, width) for width in (400, 200))
     assert half['left'].shape == (3, 240, 200) and whole['disparity'].shape == (1, 240, 400)
     medians = [np.nanmedian(sample['disparity']) for sample in (whole, half)]
     assert medians[0] == pytest.approx(2 * medians[1], rel=0.02)
+    taught[1].label.unlink()
+    with pytest.raises(ValueError, match='tiff is missing or broken'):
+        load_taught(taught[1], 240, 400)
 
 
 def test_batches_ask_for_no_object_and_repeat(nano, pairs, tmp_path):
@@ -124,6 +161,8 @@ def test_a_stopped_run_continues_bit_exactly_and_reports(config, pairs, tmp_path
         row = list(csv.DictReader(file))[-1]
     assert float(row['own_epe']) == pytest.approx(result['after']['epe'], rel=1e-4)
     assert result['held_out_pairs'] == 2 and result['before'] != result['after']
+    assert result['verdict'] == judge(result['before'], result['after'])
+    assert result['start']['name'] == 'nano'
     assert read_image(tmp_path / 'whole' / 'adaptation.png').shape[1] > 1200
     assert 'photometric error, grey levels' in whole.output()
     _, network, _ = load_checkpoint(tmp_path / 'whole' / 'average.safetensors')
@@ -159,7 +198,8 @@ def test_recordings_whose_stamps_differ_need_a_tolerance(config, motorcycle, tmp
     (['--data', '{tmp}/nothing'], 'no folder '),
     (['--data', '{pairs}', '--start', 'nano_pretrained'], 'nano_pretrained is a pre-trained'),
     (['--data', '{pairs}', '--start', 'nothing'], 'no model "nothing"'),
-    (['--data', '{pairs}', '--tolerance', '-1'], 'tolerance must not be negative, got -1'),
+    (['--data', '{pairs}', '--tolerance', '1'], 'no --data is a recording; leave out --tolerance'),
+    (['--data', '{pairs}', '--network-size', '192x640'], 'crops of 256x512 do not fit into 192x'),
     (['--resume', '--data', '{pairs}'], '--resume without --config keeps the settings'),
 ])
 def test_what_cannot_work_is_explained(argv, message, pairs, tmp_path, capsys):
@@ -169,17 +209,58 @@ def test_what_cannot_work_is_explained(argv, message, pairs, tmp_path, capsys):
     assert error.startswith('svp adapt: ') and message in error
 
 
-def test_the_verdict_follows_from_what_needs_no_label():
-    before = {'photometric_error': 5.0, 'left_right': 1.0, 'epe': 1.0}
-    text = describe_change(before, {'photometric_error': 4.5, 'left_right': 1.0, 'epe': 2.0})
-    assert text.endswith('take it') and 'photometric error, grey levels' in text
-    text = describe_change(before, {'photometric_error': 4.5, 'left_right': 1.1, 'epe': 0.5})
-    assert 'keep the network it came from' in text
+def test_a_config_changes_what_it_names_only(tmp_path):
+    path = tmp_path / 'some.yaml'
+    path.write_text('loop: {steps: 7}\nstream: {pairs: 40}\n')
+    config, default = load_config(AdaptConfig, path), AdaptConfig()
+    assert (config.loop.steps, config.stream.pairs) == (7, 40)
+    assert replace(config.loop, steps=default.loop.steps) == default.loop
+    assert replace(config.stream, pairs=default.stream.pairs) == default.stream
+    assert load_config(AdaptConfig, find_resource('config/train/adapt.yaml')) == default
 
 
-def test_score_of_a_network_against_itself(nano, pairs, tmp_path):
+def test_classes_that_are_not_rendered_would_be_forgotten(pairs, tmp_path, capsys):
+    network = replace(TINY, classes=(ObjectClass('Forklift', 2.0, 2.0, 1.0),))
+    start = tmp_path / 'mine.safetensors'
+    save_checkpoint(start, build_model(network).state_dict(), network)
+    assert main(['adapt', '--data', str(pairs), '--start', str(start), '--accelerator', 'cpu',
+                 '--out', str(tmp_path / 'run')]) == 2
+    assert f'{start} finds Forklift, which is not rendered' in capsys.readouterr().err
+
+
+def test_swapped_eyes_are_noticed(config, motorcycle, tmp_path, capsys, caplog):
+    for name, image in zip(('right', 'left'), motorcycle):
+        (tmp_path / 'drive' / name).mkdir(parents=True)
+        for i in range(6):
+            write_image(tmp_path / 'drive' / name / f'{i}.png', image[30 * i:30 * i + 240, 100:])
+    assert main(['adapt', '--config', str(config), '--data', str(tmp_path / 'drive'), '--out',
+                 str(tmp_path / 'run'), '--accelerator', 'cpu']) == 2
+    assert 'left and right images are swapped' in caplog.text
+    assert 'check that left and right are not swapped' in capsys.readouterr().err
+
+
+def verdict(photometric, left_right):
+    before = {'photometric_errors': [5.0, 5.0, 5.0], 'left_rights': [1.0, 1.0, None]}
+    return judge(before, {'photometric_errors': photometric, 'left_rights': left_right})
+
+
+def test_the_verdict_needs_most_pairs_by_both_measures():
+    assert verdict([4, 4, 6], [0.5, 0.9, None]) == 'better'
+    assert verdict([4, 6, 6], [0.5, 0.9, None]) == 'no clear change'
+    assert verdict([4, 4, 4], [1.5, 1.2, 0.1]) == 'no clear change'
+    assert verdict([6, 6, 6], [1.5, 1.2, None]) == 'worse'
+    assert verdict([5, 5, 5], [1.0, 1.0, None]) == 'no clear change'
+    assert verdict([4, 4, 4], [None, None, None]) == 'no clear change'
+
+
+def test_networks_are_scored_on_the_same_pixels(nano, pairs, tmp_path):
     own = HeldOutPairs(label_pairs(nano, find_pairs(pairs)[:2], tmp_path))
-    scores = own.score(nano)
-    assert scores == own.score(nano)
-    assert scores['bad_3'] < 20 and 0 < scores['photometric_error'] < 30
-    assert own.picture(nano, nano).shape[2] == 3
+    other = StereoPredictor.load('nano', 'cpu', (192, 256))
+    alone = own.compare({'own': nano})['own']
+    both = own.compare({'own': nano, 'other': other, 'again': nano})
+    assert both['own'] == both['again'] != both['other']
+    assert alone['bad_3'] == both['own']['bad_3'] < 20
+    assert alone['photometric_error'] != both['own']['photometric_error']
+    assert own.picture(nano, other).shape[2] == 3
+    text = describe_change(both['own'], both['again'])
+    assert 'photometric error, grey levels' in text and 'no clear change: compare' in text

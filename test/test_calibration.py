@@ -189,6 +189,8 @@ def test_auto_rectification_trusts_the_topic_name():
     assert not wants_rectification('auto', '/zed/zed_node/left/color/rect/image', info)
     assert not wants_rectification('auto', '/camera/infra1/image_rect_raw', info)
     assert wants_rectification('auto', '/corrected/left/image_unrect', info)
+    for name in ('imageRect', 'image_rect0', 'IMAGE_RECT', 'image_rectified'):
+        assert not wants_rectification('auto', f'/cam/left/{name}', info)
     assert wants_rectification('on', '/cam/left/image_rect', info)
     assert not wants_rectification('off', '/cam/left/image_raw', info)
 

@@ -543,9 +543,9 @@ def test_wrong_settings_are_refused(tmp_path, capsys, change, message):
     ('--resume --mode left_only', '--resume without --config keeps the settings of the run; leave '
                                   'out --mode'),
     ('--resume --data a --held-out b', 'settings of the run; leave out --data and --held-out'),
-    ('--held-out b', 'there is no --data that this could be about; leave out --held-out'),
-    ('--left /left', 'there is no --data that this could be about; leave out --left'),
-    ('--data x --tolerance -1', 'tolerance must not be negative, got -1.0 for x'),
+    ('--held-out b', 'sequences of --data can be held out, and there is none; leave out --held-o'),
+    ('--left /left', 'no --data is a recording; leave out --left'),
+    ('--data x --tolerance 1 --right-info y', 'leave out --right-info and --tolerance'),
     ('--jobs 2', 'only --experiment proof needs labels and runs several trainings; leave out --j'),
     ('--labelled a', 'runs several trainings; leave out --labelled'),
     ('--experiment proof --mode stereo --resume', 'leave out --mode and --resume'),
@@ -568,7 +568,7 @@ def test_every_source_holds_out_the_sequences_that_it_has(tmp_path):
         add_source_options(parser)
         arguments = parser.parse_args([word for path in data for word in ('--data', path)])
         arguments.held_out = list(held_out)
-        return sources_of(arguments)
+        return sources_of(parser, arguments)
     found = sources('b', 'c')
     assert [source.path for source in found] == data
     assert [source.held_out for source in found] == [('b',), ('b', 'c')]

@@ -138,7 +138,10 @@ def prepare(model: str, network: DisparityNetwork, sha256: Optional[str], engine
     before = _gpu_bytes(device)
     made = make_engine(network, size, engine, precision, device, batch, sha256)
     run = _run(made, batch, *size)
-    run()
+    try:
+        run()
+    except Exception as error:  # of other people's packages, or out of memory
+        raise ValueError(f'the first pass fails: {type(error).__name__}: {error}') from error
     if before is not None:
         row['gpu_mib'] = (_gpu_bytes(device) - before) / 2 ** 20
     logger.info('made %s', _name(row))

@@ -46,7 +46,8 @@ class Benchmark:
                 getattr(self, f'_{part}')()
             except (OSError, ValueError, RuntimeError) as error:  # what was measured is kept
                 logger.warning('%s: %s', part, error)
-                self.result['not_measured'][part] = str(error).splitlines()[0]
+                reason = str(error) or type(error).__name__
+                self.result['not_measured'][part] = reason.splitlines()[0]
         self.result['bars'] = judge(self.result)
         return self.result
 
@@ -67,12 +68,13 @@ class Benchmark:
                     self.result['predictor'] += measure_predictor(
                         model, self.device, self.size, engine, precision,
                         self.arguments.input_size, self.arguments.rounds)
-            except (FileNotFoundError, ValueError) as error:
+            except (FileNotFoundError, ValueError, RuntimeError) as error:
                 self.result['not_measured'][f'predictor {Path(model).stem}'] = str(error)
 
     def _scaling(self) -> None:
         from svp_ros.benchmark.network import measure_scaling
-        self.result['scaling'], missing = measure_scaling(  # int8 would be calibrated for every size
+        # int8 would be calibrated for every size
+        self.result['scaling'], missing = measure_scaling(
             self.model, self._chosen(self.model, int8=False), self.arguments.network_size,
             self.arguments.batch, self.device, self.arguments.rounds)
         self.result['not_measured'] |= missing

@@ -3,12 +3,14 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 import hashlib
+from itertools import islice
 import logging
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Optional, Union
 
 import numpy as np
+from tqdm import tqdm
 
 from svp_ros.calibration import Finding
 from svp_ros.data import bag_messages
@@ -112,7 +114,7 @@ class StereoPair:
 
 
 def read_stereo_pairs(path: Union[str, Path], rectify: str = 'auto', tolerance: int = 0,
-                      baseline_override: float = 0.0,
+                      baseline_override: float = 0.0, most: Optional[int] = None,
                       **topics: Optional[str]) -> Iterator[StereoPair]:
     """Yield the pairs of a recording whose left and right header stamps are equal, rectified.
 
@@ -123,6 +125,7 @@ def read_stereo_pairs(path: Union[str, Path], rectify: str = 'auto', tolerance: 
             does not say "rect", see `is_rectified`.
         tolerance: nanoseconds by which the stamps of a pair may differ.
         baseline_override: metres; 0 takes the baseline of camera_info.
+        most: yield about so many pairs, evenly spread; None yields all.
         topics: `left`, `right`, `left_info`, `right_info`, as for `find_stereo_topics`.
 
     Raises:
@@ -147,7 +150,9 @@ def read_stereo_pairs(path: Union[str, Path], rectify: str = 'auto', tolerance: 
                 rotation = np.reshape(info.r, (3, 3))
 
         pair = None
-        for left_raw, right_raw in _pair_by_stamp(bag, names.left, names.right, tolerance):
+        every = max(1, bag.counts[names.left] // most) if most else 1
+        found = _pair_by_stamp(bag, names.left, names.right, tolerance)
+        for left_raw, right_raw in islice(found, 0, None, every):
             left, right = bag.decode(left_raw), bag.decode(right_raw)
             try:
                 rectified = rig.rectified_pair(_decode(left), _decode(right))
@@ -204,7 +209,8 @@ def _nearest_stamps(bag: BagReader, names: StereoTopics, tolerance: int) -> str:
 
 
 def unpack_recording(path: Union[str, Path], folder: Union[str, Path], rectify: str = 'auto',
-                     tolerance: int = 0, **topics: Optional[str]) -> Path:
+                     tolerance: int = 0, most: Optional[int] = None,
+                     **topics: Optional[str]) -> Path:
     """Write the rectified pairs of a recording as images, which can be read in any order.
 
     Args:
@@ -212,6 +218,7 @@ def unpack_recording(path: Union[str, Path], folder: Union[str, Path], rectify: 
         folder: for all unpacked recordings.
         rectify: as for `read_stereo_pairs`.
         tolerance: as for `read_stereo_pairs`.
+        most: as for `read_stereo_pairs`.
         topics: as for `read_stereo_pairs`.
 
     Returns:
@@ -223,7 +230,7 @@ def unpack_recording(path: Union[str, Path], folder: Union[str, Path], rectify: 
         raise FileNotFoundError(f'no recording {path}')
     files = sorted(path.iterdir()) if path.is_dir() else [path]
     states = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-    key = path, states, rectify, tolerance, sorted(topics.items())
+    key = path, states, rectify, tolerance, most, sorted(topics.items())
     unpacked = (Path(folder)
                 / f'{path.stem}-{hashlib.sha256(repr(key).encode()).hexdigest()[:12]}')
     if unpacked.is_dir():
@@ -233,7 +240,9 @@ def unpack_recording(path: Union[str, Path], folder: Union[str, Path], rectify: 
         complete = Path(temporary) / 'complete'
         for side in ('left', 'right'):
             (complete / side).mkdir(parents=True)
-        for pair in read_stereo_pairs(path, rectify, tolerance, **topics):
+        pairs = read_stereo_pairs(path, rectify, tolerance, most=most, **topics)
+        for pair in tqdm(pairs, unit='pair', desc=f'unpacking {path.name}', dynamic_ncols=True,
+                         mininterval=5):
             write_image(complete / 'left' / f'{pair.stamp}.png', pair.left)
             write_image(complete / 'right' / f'{pair.stamp}.png', pair.right)
         try:

@@ -43,6 +43,7 @@ class DataSource:
         rectify: whether a recording has to be rectified: auto (by topic and camera_info), on or
             off, for which YAML says true and false.
         tolerance: seconds by which the stamps of a pair of a recording may differ.
+        most: about so many pairs of a recording are taken, evenly spread; None takes all.
     """
 
     path: str
@@ -56,6 +57,7 @@ class DataSource:
     right_info: Optional[str] = None
     rectify: Union[str, bool] = 'auto'
     tolerance: float = 0.0
+    most: Optional[int] = None
 
     def __post_init__(self):
         if isinstance(self.rectify, bool):
@@ -64,7 +66,7 @@ class DataSource:
             raise ValueError(f'rectify must be auto, on or off, got {self.rectify}')
         if self.weight <= 0:
             raise ValueError(f'weight must be positive, got {self.weight} for {self.path}')
-        if self.tolerance < 0:
+        if not self.tolerance >= 0:
             raise ValueError(f'tolerance must not be negative, got {self.tolerance} for '
                              f'{self.path}')
 
@@ -254,7 +256,7 @@ def unpack_source(source: DataSource, unpacked: Optional[Path]) -> DataSource:
     if unpacked is None:
         raise ValueError(f'{path} is a recording: name a folder to unpack it to')
     folder = unpack_recording(path, unpacked, source.rectify, round(1e9 * source.tolerance),
-                              left=source.left, right=source.right,
+                              source.most, left=source.left, right=source.right,
                               left_info=source.left_info, right_info=source.right_info)
     return replace(source, path=str(folder))
 

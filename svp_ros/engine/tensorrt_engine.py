@@ -6,6 +6,7 @@ import hashlib
 from importlib.util import find_spec
 import logging
 from pathlib import Path
+import sys
 import tempfile
 
 import torch
@@ -73,8 +74,9 @@ class TensorRtEngine:
                 (export_part(graph.backbone_part, images, INPUTS, FEATURES), FEATURES, True),
                 (export_part(graph.head_part, features, FEATURES, graph.outputs), self._outputs,
                  False)]
-        digest = hashlib.sha256(b''.join(model for model, *_ in parts)).hexdigest()
-        with _built_once(cache_folder() / f'{digest[:16]}-trt-{precision}') as folder:
+        digest = hashlib.sha256(b''.join((*(model for model, *_ in parts), _describe(place))))
+        with _built_once(
+                cache_folder() / f'{digest.hexdigest()[:16]}-trt-{precision}') as folder:
             options = {'device_id': self._index, 'trt_engine_cache_enable': True,
                        'trt_engine_cache_path': str(folder), 'trt_timing_cache_enable': True,
                        'trt_timing_cache_path': str(folder)}
@@ -105,6 +107,14 @@ class TensorRtEngine:
             raise ValueError(f'onnxruntime could not start {PROVIDERS[0]}; check that CUDA, cuDNN '
                              'and TensorRT are installed')
         return session
+
+
+def _describe(device: torch.device) -> bytes:
+    """Say for what an engine is built, other than its graph."""
+    gpu = torch.cuda.get_device_name(device) if torch.cuda.is_available() else ''
+    import onnxruntime
+    tensorrt = sys.modules.get('tensorrt')
+    return repr((gpu, onnxruntime.__version__, getattr(tensorrt, '__version__', ''))).encode()
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """Labels for unlabelled pairs: what block matching finds, unless the network knows better.
 
 Where semi-global matching is sure of itself it is sharper than a network of ours, and mostly right
-where the two disagree: on the labelled scenes of docs/adaptation.md it covers 84 % of the pixels.
+where the two disagree (docs/adaptation.md).
 
 Source of the idea: Tonioni et al. 2017, Unsupervised adaptation for deep stereo.
 """
@@ -28,13 +28,19 @@ from svp_ros.geometry import StereoCamera
 from svp_ros.predictor import StereoPredictor
 
 SURE = 0.95  # confidence from which the network may contradict
-CONTRADICTION = 3.0  # pixels of the network's input
+LARGEST_WIDTH = 2.0  # of the images that are matched, widths of the network's input
 REACH = 1.25  # of the disparities that the network sees, block matching looks this much farther
-MARGIN = 16.0  # pixels more
+# Pixels of the network's input.
+CONTRADICTION = 3.0
+MARGIN = 16.0  # beyond REACH
+LEAST = 0.5  # smaller disparities are as well cut off at 0
 
 
 def label_pair(predictor: StereoPredictor, left: np.ndarray, right: np.ndarray) -> np.ndarray:
     """Return what can be taken for the truth of a rectified pair.
+
+    Black pixels, which rectification leaves where no raw pixel is, and their matches have no
+    label, nor has what the network sees nearer than block matching looks.
 
     Args:
         predictor: of the network that is to be taught.
@@ -44,14 +50,24 @@ def label_pair(predictor: StereoPredictor, left: np.ndarray, right: np.ndarray) 
     Returns:
         (H, W) float32 disparity in pixels of the image, NaN where nobody knows.
     """
+    H, W = left.shape[:2]
+    limit = LARGEST_WIDTH * predictor.network_size[1]
+    if limit < W:
+        size = round(H * limit / W), round(limit)
+        small = label_pair(predictor, resize(left, size), resize(right, size))
+        return cv2.resize(small, (W, H), interpolation=cv2.INTER_NEAREST_EXACT) * (W / size[1])
+
+    scale = W / predictor.network_size[1]
     result = predictor.predict(left, right)
-    width = left.shape[1]
-    search = REACH * np.percentile(result.disparity_filled, 99) + MARGIN
-    disparity, known = match_blocks(left, right, min(search, width - 1))
-    difference = np.abs(disparity - result.disparity_filled) * predictor.network_size[1] / width
-    contradicted = (result.confidence > SURE) & (difference > CONTRADICTION)
-    outside = np.arange(width) - disparity < 0
-    return np.where(known & ~contradicted & ~outside, disparity, np.float32(np.nan))
+    guess = result.disparity_filled
+    search = min(REACH * np.percentile(guess, 99) + MARGIN * scale, W - 1)
+    disparity, known = match_blocks(left, right, search)
+    known &= (guess < search) & (disparity > LEAST * scale)
+    known &= ~((result.confidence > SURE) & (np.abs(disparity - guess) > CONTRADICTION * scale))
+    known &= np.arange(W) >= disparity
+    matched = np.rint(np.arange(W) - disparity).astype(int).clip(0, W - 1)
+    known &= left.any(axis=2) & np.take_along_axis(right.any(axis=2), matched, axis=1)
+    return np.where(known, disparity, np.float32(np.nan))
 
 
 @dataclass(frozen=True)
@@ -61,10 +77,22 @@ class TaughtPair:
     pair: Pair
     label: Path
 
+    def read_label(self) -> np.ndarray:
+        """(H, W) float32 disparity, NaN where unknown.
+
+        Raises:
+            ValueError: If the file is missing or broken.
+        """
+        label = cv2.imread(str(self.label), cv2.IMREAD_UNCHANGED)
+        if label is None:
+            raise ValueError(f'the label {self.label} is missing or broken; delete its folder '
+                             'and start again')
+        return label
+
 
 def label_pairs(predictor: StereoPredictor, pairs: Sequence[Pair],
                 folder: Path) -> list[TaughtPair]:
-    """Label pairs, those excepted whose label is in the folder already.
+    """Label pairs, those excepted whose label by this network is in the folder already.
 
     Raises:
         FileNotFoundError, ValueError: If an image is missing or broken.
@@ -73,8 +101,10 @@ def label_pairs(predictor: StereoPredictor, pairs: Sequence[Pair],
     folder.mkdir(parents=True, exist_ok=True)
     taught = []
     for pair in tqdm(pairs, unit='pair', desc='labels', dynamic_ncols=True, mininterval=5):
-        key = hashlib.sha256(f'{pair.left} {pair.right}'.encode()).hexdigest()[:16]
-        path = folder / f'{key}.tiff'
+        states = [(path.resolve(), path.stat().st_size, path.stat().st_mtime_ns)
+                  for path in (pair.left, pair.right)]
+        key = repr((states, predictor.card['sha256'], predictor.network_size))
+        path = folder / f'{hashlib.sha256(key.encode()).hexdigest()[:16]}.tiff'
         if not path.is_file():
             label = label_pair(predictor, *pair.load())
             replace_file(path, cv2.imencode('.tiff', label)[1].tobytes())
@@ -118,11 +148,6 @@ class TaughtStream(Dataset):
         return {**result, 'disparity': result['disparity'].nan_to_num(0)}
 
 
-def read_label(taught: TaughtPair) -> np.ndarray:
-    """(H, W) float32 disparity in pixels of the images, NaN where unknown."""
-    return cv2.imread(str(taught.label), cv2.IMREAD_UNCHANGED)
-
-
 def load_taught(taught: TaughtPair, height: int, width: int) -> Batch:
     """Read a pair and its label at another size.
 
@@ -130,7 +155,7 @@ def load_taught(taught: TaughtPair, height: int, width: int) -> Batch:
         left, right (3, height, width) in [0, 1]; disparity (1, height, width), pixels, NaN where
         unknown, and disparity_right, NaN everywhere.
     """
-    label = read_label(taught)
+    label = taught.read_label()
     scale = width / label.shape[1]
     small = cv2.resize(label, (width, height), interpolation=cv2.INTER_NEAREST_EXACT) * scale
     images = {name: torch.from_numpy(resize(image, (height, width))).permute(2, 0, 1) / 255

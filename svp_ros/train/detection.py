@@ -16,8 +16,15 @@ from svp_ros.data.labelled import find_scenes
 from svp_ros.data.labelled_frames import find_frames, LabelledFrame
 from svp_ros.data.labelled_stream import LabelledStream, MixedStream
 from svp_ros.data.stream import batches, StreamConfig, WorldStream
-from svp_ros.model.build import build_model, get_size, NetworkConfig, ObjectClass
+from svp_ros.model.build import (
+    build_model,
+    get_size,
+    is_pretrained,
+    NetworkConfig,
+    ObjectClass,
+)
 from svp_ros.model.detection import CELL
+from svp_ros.predictor import find_model
 from svp_ros.train.detection_losses import detection_losses, detection_targets
 from svp_ros.train.detection_validation import Objects
 from svp_ros.train.disparity import Validation
@@ -56,7 +63,8 @@ class DetectionTraining:
         split: text file with the names of its frames that are for training; None: all.
         data_batch: labelled frames per step and process, beside the world's `stream.batch`.
         freeze_disparity: keep the weights of the disparity network, which then predicts what it
-            did before, and teach the boxes alone; a step costs less than half.
+            did before, and teach the boxes alone; a step costs less than half, and
+            disparity_weight has no effect.
         disparity_weight: of the disparity's losses beside those of the boxes.
         seed: seed of weights, world and augmentation.
         precision: 32-true or bf16-mixed.
@@ -158,6 +166,9 @@ def main(argv: Optional[list[str]] = None) -> int:
     seed_everything(config.seed, verbose=False)
     model, samples = start_network(build_model, config.network, config.start, arguments.resume)
     if config.freeze_disparity:
+        if not arguments.resume and is_pretrained(find_model(config.start)):
+            raise ValueError(f'{config.start} is a pre-trained network: freeze_disparity would '
+                             'keep a confidence that was never trained')
         model.backbone.requires_grad_(False)
         model.head.requires_grad_(False)
     teacher = load_teacher(config.start, folder, arguments.resume) if frames else None

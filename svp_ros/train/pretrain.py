@@ -225,14 +225,15 @@ def train(config: PretrainConfig, folder: Path, accelerator: str = 'auto', devic
         print(f'trained {config.loop.steps} steps; weights: {folder / "average.safetensors"}')
 
 
-def sources_of(arguments: argparse.Namespace) -> list[DataSource]:
+def sources_of(parser: argparse.ArgumentParser,
+               arguments: argparse.Namespace) -> list[DataSource]:
     """Data sources that the command line names.
 
     Raises:
         FileNotFoundError: If a sequence is to be held out and a folder holds no pairs.
         ValueError: If a sequence to be held out is in none of them.
     """
-    sources = named_sources(arguments)
+    sources = named_sources(parser, arguments)
     if not arguments.held_out:
         return sources
     # a recording is one sequence: if it were held out, nothing would be left for training
@@ -264,7 +265,7 @@ def check_options(parser: argparse.ArgumentParser, arguments: argparse.Namespace
         refuse('only --experiment proof needs labels and runs several trainings', 'labelled',
                'jobs')
     if not arguments.data:
-        refuse('there is no --data that this could be about', *SOURCE_OPTIONS[1:], 'held_out')
+        refuse('sequences of --data can be held out, and there is none', 'held_out')
     if arguments.resume and not arguments.config:
         refuse('--resume without --config keeps the settings of the run', *SOURCE_OPTIONS,
                'held_out', 'mode', 'photographs')
@@ -299,11 +300,11 @@ def main(argv: Optional[list[str]] = None) -> int:
         return 0
     if arguments.experiment == 'proof':
         from svp_ros.train.proof import run_proof
-        run_proof(arguments, 'svp pretrain ' + shlex.join(argv))
+        run_proof(arguments, sources_of(parser, arguments), 'svp pretrain ' + shlex.join(argv))
         return 0
     config = load_config(PretrainConfig, arguments.config)
     stream = replace(config.stream, data=(
-        *config.stream.data, *sources_of(arguments)),
+        *config.stream.data, *sources_of(parser, arguments)),
         photographs=arguments.photographs or config.stream.photographs)
     config = replace(config, stream=stream, mode=arguments.mode or config.mode)
     if arguments.experiment == 'throughput':

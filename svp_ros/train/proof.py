@@ -34,7 +34,6 @@ from svp_ros.eval.reconstruction import (
 from svp_ros.model.build import load_reconstruction
 from svp_ros.predictor import choose_device
 from svp_ros.provenance import describe_device, find_commit
-from svp_ros.train.pretrain import sources_of
 from svp_ros.train.proof_runs import (
     check_settings,
     finetuning_folder,
@@ -148,11 +147,12 @@ def proof_sets(config: ProofConfig, scenes: Sequence[Scene],
     return sets
 
 
-def run_proof(arguments: argparse.Namespace, command: str) -> None:
+def run_proof(arguments: argparse.Namespace, sources: Sequence[DataSource], command: str) -> None:
     """Do everything and write proof.json, curves.csv, pictures and report.html.
 
     Args:
         arguments: of `svp pretrain`.
+        sources: the data that they name.
         command: its command line.
 
     Raises:
@@ -161,7 +161,7 @@ def run_proof(arguments: argparse.Namespace, command: str) -> None:
         ChildProcessError: If a run fails.
     """
     config = load_config(ProofConfig, arguments.config)
-    config = use_sources(config, sources_of(arguments), arguments.photographs)
+    config = use_sources(config, sources, arguments.photographs)
     if arguments.jobs < 1:
         raise ValueError(f'--jobs must be at least 1, got {arguments.jobs}')
     out = arguments.out

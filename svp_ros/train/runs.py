@@ -17,6 +17,7 @@ import yaml
 from svp_ros.arguments import add_recording_options
 from svp_ros.config import load_config
 from svp_ros.data.pair_stream import DataSource
+from svp_ros.data.rosbag2 import is_recording
 from svp_ros.files import replace_file
 from svp_ros.model.build import load_start, NetworkConfig
 from svp_ros.predictor import find_model
@@ -67,16 +68,19 @@ def add_source_options(parser: argparse.ArgumentParser) -> None:
     """Add `SOURCE_OPTIONS`: unlabelled pairs on disk and how to read them."""
     parser.add_argument('--data', action='append', default=[], metavar='PATH', help='rosbag2 '
                         'recording, or folder of rectified pairs, beside those of the config; may '
-                        'be repeated')
+                        'be repeated, the following options then hold for all recordings')
     add_recording_options(parser)
 
 
-def named_sources(arguments: argparse.Namespace) -> list[DataSource]:
+def named_sources(parser: argparse.ArgumentParser,
+                  arguments: argparse.Namespace) -> list[DataSource]:
     """Return the data that `add_source_options` read from the command line.
 
     Raises:
-        ValueError: If a value is wrong.
+        ValueError: If they say how to read a recording, and there is none, or a value is wrong.
     """
+    if not any(is_recording(Path(path)) for path in arguments.data):
+        refuse_options(parser, arguments, 'no --data is a recording', *SOURCE_OPTIONS[1:])
     how = {name: getattr(arguments, name) for name in SOURCE_OPTIONS[1:]}
     return [DataSource(path, **how) for path in arguments.data]
 
@@ -177,6 +181,9 @@ def open_run(model: nn.Module, loop: LoopConfig, folder: Path, fabric: Fabric, c
     if resume:
         run.resume()
     if fabric.is_global_zero:
+        if not resume:  # of a run that was killed before its first checkpoint
+            for kind in ('train', 'validate'):
+                (folder / f'{kind}.csv').unlink(missing_ok=True)
         replace_file(folder / 'config.yaml', yaml.safe_dump(to_yaml(config)).encode())
         replace_file(folder / 'commit', f'{find_commit() or "unknown"}\n'.encode())
     return run
