@@ -240,11 +240,12 @@ def _take_pairs(config: AdaptConfig, predictor: StereoPredictor, folder: Path, u
     taught = [[label_pairs(predictor, pairs, folder / 'labels') for pairs in part]
               for part in parts]
     for source, (training, _) in zip(config.data, taught):
-        shares = [np.isfinite(pair.read_label()).mean() for pair in training[:CHECKED_PAIRS]]
-        if np.median(shares) < LEAST_LABELLED:
-            raise ValueError(f'{source.path}: block matching is sure of {100 * np.median(shares):.0f} '
-                             '% of the pixels only; check that left and right are not swapped, '
-                             'that the pair is rectified and that the scene has texture')
+        share = np.median([np.isfinite(pair.read_label()).mean()
+                           for pair in training[:CHECKED_PAIRS]])
+        if share < LEAST_LABELLED:
+            raise ValueError(f'{source.path}: block matching is sure of {100 * share:.0f} % of '
+                             'the pixels only; check that left and right are not swapped, that '
+                             'the pair is rectified and that the scene has texture')
     training, held_out = zip(*taught)
     return list(training), HeldOutPairs(list(chain.from_iterable(held_out)))
 
