@@ -18,14 +18,8 @@ from svp_ros.data.labelled_frames import find_frames
 from svp_ros.data.labelled_stream import LabelledStream, load_frame
 from svp_ros.data.stream import StreamConfig
 from svp_ros.data.transforms import AugmentConfig
-from svp_ros.model.build import (
-    build_model,
-    get_size,
-    ObjectClass,
-    read_checkpoint,
-    save_checkpoint,
-)
-from svp_ros.predictor import find_model, StereoPredictor
+from svp_ros.model.build import build_model, get_size, ObjectClass, save_checkpoint
+from svp_ros.predictor import StereoPredictor
 from svp_ros.train.detection import losses_of_batch
 from svp_ros.train.own_labels import describe_labels, measure_classes
 
@@ -210,28 +204,3 @@ def test_a_disparity_network_is_the_start(config, tmp_path):
     predictor = StereoPredictor.load(tmp_path / 'run' / 'average.safetensors', 'cpu', (64, 96))
     assert int(predictor.card['samples']) == 44
     assert json.loads(json.dumps(predictor.card))['name'] == 'average'
-
-
-def test_frozen_disparity_stays_bit_by_bit(tmp_path):
-    path, out = tmp_path / 'frozen.yaml', tmp_path / 'run'
-    path.write_text(yaml.safe_dump(FAST | {'size': 'small', 'start': 'small',
-                                           'freeze_disparity': True}))
-    run = start(path, out)
-    assert run.wait() == 0, run.output()
-    before = read_checkpoint(find_model('small'))[0]
-    state = load_state(out)
-    for weights in (state['model'], state['average']):
-        assert all(torch.equal(weights[name], value) for name, value in before.items()
-                   if not name.startswith('detection.'))
-    learnt = state['model']['detection.block4.1.running_var']
-    assert not torch.equal(learnt, torch.ones_like(learnt))
-    with (out / 'train.csv').open() as file:
-        assert 'heat' in next(csv.DictReader(file))
-
-
-def test_frozen_disparity_needs_a_network(tmp_path, capsys):
-    path = tmp_path / 'frozen.yaml'
-    path.write_text(yaml.safe_dump(FAST | {'freeze_disparity': True}))
-    assert cli_main(['finetune', 'detection', '--config', str(path), '--out',
-                     str(tmp_path / 'run')]) == 2
-    assert 'freeze_disparity keeps a disparity network' in capsys.readouterr().err

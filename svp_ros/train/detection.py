@@ -16,15 +16,8 @@ from svp_ros.data.labelled import find_scenes
 from svp_ros.data.labelled_frames import find_frames, LabelledFrame
 from svp_ros.data.labelled_stream import LabelledStream, MixedStream
 from svp_ros.data.stream import batches, StreamConfig, WorldStream
-from svp_ros.model.build import (
-    build_model,
-    get_size,
-    is_pretrained,
-    NetworkConfig,
-    ObjectClass,
-)
+from svp_ros.model.build import build_model, get_size, NetworkConfig, ObjectClass
 from svp_ros.model.detection import CELL
-from svp_ros.predictor import find_model
 from svp_ros.train.detection_losses import detection_losses, detection_targets
 from svp_ros.train.detection_validation import Objects
 from svp_ros.train.disparity import Validation
@@ -62,9 +55,6 @@ class DetectionTraining:
         data: folder of labelled frames to train on beside the world; None: the world alone.
         split: text file with the names of its frames that are for training; None: all.
         data_batch: labelled frames per step and process, beside the world's `stream.batch`.
-        freeze_disparity: keep the weights of the disparity network, which then predicts what it
-            did before, and teach the boxes alone; a step costs less than half, and
-            disparity_weight has no effect.
         disparity_weight: of the disparity's losses beside those of the boxes.
         seed: seed of weights, world and augmentation.
         precision: 32-true or bf16-mixed.
@@ -80,7 +70,6 @@ class DetectionTraining:
     data: Optional[str] = None
     split: Optional[str] = None
     data_batch: int = 2
-    freeze_disparity: bool = False
     disparity_weight: float = 1.0
     seed: int = 0
     precision: str = 'bf16-mixed'
@@ -94,9 +83,6 @@ class DetectionTraining:
         check_precision(self.precision)
         if not self.classes:
             raise ValueError('classes must name at least one class of objects')
-        if self.freeze_disparity and self.start is None:
-            raise ValueError('freeze_disparity keeps a disparity network that was trained; name '
-                             'it with start')
         if self.data is None and self.split is not None:
             raise ValueError('split names frames of data, which is missing')
         for name in ('data_batch', 'validation_pairs', 'validation_streets'):
@@ -125,10 +111,8 @@ def losses_of_batch(model: nn.Module, batch: dict[str, Tensor], mean_sizes: Tens
         batch = teach(teacher, batch)
     output = model(batch['left'], batch['right'])
     disparity, valid, camera = batch['disparity'], batch['valid'], batch['camera']
-    losses = {}
-    if output.disparity.requires_grad:
-        losses = {name: disparity_weight * x for name, x in disparity_losses(
-            output, disparity, valid, batch['occluded']).items()}
+    losses = {name: disparity_weight * x for name, x in disparity_losses(
+        output, disparity, valid, batch['occluded']).items()}
     maps = output.detection
     targets = detection_targets(batch['boxes'], camera, mean_sizes, *maps.shape[-2:])
     return losses | detection_losses(maps, targets, camera, at_stride(disparity, CELL),
@@ -165,12 +149,6 @@ def main(argv: Optional[list[str]] = None) -> int:
                          arguments.nodes)
     seed_everything(config.seed, verbose=False)
     model, samples = start_network(build_model, config.network, config.start, arguments.resume)
-    if config.freeze_disparity:
-        if not arguments.resume and is_pretrained(find_model(config.start)):
-            raise ValueError(f'{config.start} is a pre-trained network: freeze_disparity would '
-                             'keep a confidence that was never trained')
-        model.backbone.requires_grad_(False)
-        model.head.requires_grad_(False)
     teacher = load_teacher(config.start, folder, arguments.resume) if frames else None
     run = open_run(model, config.loop, folder, fabric, config, arguments.resume, samples)
 

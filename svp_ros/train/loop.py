@@ -252,10 +252,10 @@ class TrainingRun:
 
     def _set_training(self) -> None:
         self.wrapped.train()
-        frozen = 0 < self.config.freeze_statistics <= self.step
-        for module in self.wrapped.modules():
-            if isinstance(module, nn.BatchNorm2d) and (frozen or not module.weight.requires_grad):
-                module.eval()
+        if 0 < self.config.freeze_statistics <= self.step:
+            for module in self.wrapped.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.eval()
 
     def _check_finite(self, loss: Tensor, norm: Tensor, terms: dict[str, Tensor]) -> None:
         # the norm is that of the gradients of all processes, so that they notice together
