@@ -68,6 +68,11 @@ def nano():
     return StereoPredictor.load('nano', 'cpu', (288, 416))
 
 
+def matches(predictor, left, right):
+    disparity, unmatched = label_pair(predictor, left, right)
+    return np.where(unmatched, np.nan, disparity)
+
+
 def start(config, out, *more):
     return TrainingProcess('adapt', '--config', config, '--cache', out.parent / 'cache', *more,
                            out=out)
@@ -75,7 +80,7 @@ def start(config, out, *more):
 
 def test_labels_are_better_than_the_network_and_none_where_nobody_knows(nano, motorcycle):
     left, right, truth = motorcycle
-    label = label_pair(nano, left, right)
+    label = matches(nano, left, right)
     known = np.isfinite(label) & np.isfinite(truth)
     assert 0.5 < known.mean() < 0.95
     network = nano.predict(left, right).disparity_filled
@@ -84,12 +89,27 @@ def test_labels_are_better_than_the_network_and_none_where_nobody_knows(nano, mo
     assert (np.arange(left.shape[1]) - label >= 0)[np.isfinite(label)].all()
 
 
+def test_the_network_goes_on_saying_that_there_is_no_match(nano, motorcycle, pairs, tmp_path):
+    disparity, unmatched = label_pair(nano, *motorcycle[:2])
+    result = nano.predict(*motorcycle[:2])
+    assert unmatched.mean() > 0.01 and np.isnan(result.disparity[unmatched]).all()
+    assert np.array_equal(disparity[unmatched], result.disparity_filled[unmatched])
+
+    pair = find_pairs(pairs)[0]
+    taught, = label_pairs(nano, [pair], tmp_path)
+    read, expected = taught.read_label(), label_pair(nano, *pair.load())
+    assert all(np.array_equal(*both, equal_nan=True) for both in zip(read, expected))
+    sample = load_taught(taught, 240, 400)
+    assert np.array_equal(sample['occluded'][0].numpy(), expected[1])
+    assert sample['disparity'][sample['occluded']].isfinite().all()
+
+
 def test_what_is_nearer_than_the_search_has_no_label(nano, motorcycle, monkeypatch):
     """Else block matching would find something else there and be believed."""
     left, right, truth = motorcycle
     monkeypatch.setattr('svp_ros.train.block_labels.REACH', 0.5)
     monkeypatch.setattr('svp_ros.train.block_labels.MARGIN', 0.0)
-    label = label_pair(nano, left, right)
+    label = matches(nano, left, right)
     search = 0.5 * np.percentile(nano.predict(left, right).disparity_filled, 99)
     near = np.nan_to_num(truth) > search + 10
     assert near.mean() > 0.1 and np.isfinite(label[near]).mean() < 0.1
@@ -100,10 +120,10 @@ def test_black_borders_have_no_label_and_wide_images_are_matched_smaller(nano, m
     left, right, truth = (x.copy() for x in motorcycle)
     left[:40] = 0
     right[-30:] = 0
-    label = label_pair(nano, left, right)
+    label = matches(nano, left, right)
     assert np.isnan(label[:40]).all() and np.isnan(label[-30:]).all()
     wide = [np.repeat(np.repeat(image, 2, 0), 2, 1) for image in motorcycle[:2]]
-    label = label_pair(nano, *wide)
+    label = matches(nano, *wide)
     assert label.shape == wide[0].shape[:2]
     known = np.isfinite(label[::2, ::2]) & np.isfinite(truth)
     assert bad(label[::2, ::2] / 2, truth, known, 3) < 15

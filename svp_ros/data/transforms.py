@@ -82,7 +82,8 @@ def augment(batch: Batch, height: int, width: int, config: AugmentConfig,
 
     Args:
         batch: left, right (B, 3, H, W) in [0, 1]; disparity, disparity_right (B, 1, H, W) px;
-            with `classes` also boxes (B LabelledBoxes) and camera (B StereoCamera).
+            with `classes` also boxes (B LabelledBoxes) and camera (B StereoCamera); and occluded
+            (B, 1, H, W) bool, if the disparities do not tell it.
         height: rows of the result.
         width: columns of the result.
         config: probabilities and ranges.
@@ -94,7 +95,8 @@ def augment(batch: Batch, height: int, width: int, config: AugmentConfig,
         and camera as `collate_boxes` describes them.
     """
     batch = flip(batch, config, generator)
-    batch['occluded'] = find_occlusions(batch['disparity'], batch['disparity_right'])
+    if 'occluded' not in batch:
+        batch['occluded'] = find_occlusions(batch['disparity'], batch['disparity_right'])
     batch = random_crop(batch, height, width, config, generator)
     left, right = recolour(batch['left'], batch['right'], config, generator)
     right = misalign(right, config, generator)

@@ -60,7 +60,7 @@ class HeldOutPairs:
         scores = {name: _Score() for name in networks}
         for taught in self.taught:
             left, right = taught.pair.load()
-            label = taught.read_label()
+            label = taught.read_matches()
             maps = {name: _look(predictor, left, right) for name, predictor in networks.items()}
             common = {kind: np.isfinite(np.stack([getattr(m, kind) for m in maps.values()])).all(0)
                       for kind in ('photometric', 'left_right')}
@@ -74,7 +74,7 @@ class HeldOutPairs:
         for taught in self.taught[::-(-len(self.taught) // PICTURES)]:
             left, right = taught.pair.load()
             maps = [*(predictor.predict(left, right).disparity for predictor in (before, after)),
-                    taught.read_label()]
+                    taught.read_matches()]
             high = np.nanpercentile(maps[1], 99)
             rows.append([left, *(colour_disparity(x, 0, high) for x in maps)])
         return stack_pictures(TITLES, rows, width=320)

@@ -31,8 +31,8 @@ def measure(predictor: StereoPredictor, scenes: list) -> dict[str, dict]:
     rows: dict[str, list[dict]] = {}
     for scene in scenes:
         left, right, truth, valid = scene.load()
-        label = label_pair(predictor, left, right)
-        known = valid & np.isfinite(label)
+        label, unmatched = label_pair(predictor, left, right)
+        known = valid & np.isfinite(label) & ~unmatched
         row = {'coverage': 100 * known.sum() / valid.sum()}
         guess = predictor.predict(left, right).disparity_filled
         for name, disparity in (('labels', label), ('network', guess)):

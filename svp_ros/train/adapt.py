@@ -240,7 +240,7 @@ def _take_pairs(config: AdaptConfig, predictor: StereoPredictor, folder: Path, u
     taught = [[label_pairs(predictor, pairs, folder / 'labels') for pairs in part]
               for part in parts]
     for source, (training, _) in zip(config.data, taught):
-        share = np.median([np.isfinite(pair.read_label()).mean()
+        share = np.median([np.isfinite(pair.read_matches()).mean()
                            for pair in training[:CHECKED_PAIRS]])
         if share < LEAST_LABELLED:
             raise ValueError(f'{source.path}: block matching is sure of {100 * share:.0f} % of '

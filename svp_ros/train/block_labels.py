@@ -1,7 +1,8 @@
 """Labels for unlabelled pairs: what block matching finds, unless the network knows better.
 
 Where semi-global matching is sure of itself it is sharper than a network of ours, and mostly right
-where the two disagree (docs/adaptation.md).
+where the two disagree (docs/adaptation.md). Where it finds nothing and the network says that there
+is no match, as in the sky, the network is to go on saying so.
 
 Source of the idea: Tonioni et al. 2017, Unsupervised adaptation for deep stereo.
 """
@@ -36,7 +37,8 @@ MARGIN = 16.0  # beyond REACH
 LEAST = 0.5  # smaller disparities are as well cut off at 0
 
 
-def label_pair(predictor: StereoPredictor, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+def label_pair(predictor: StereoPredictor, left: np.ndarray, right: np.ndarray
+               ) -> tuple[np.ndarray, np.ndarray]:
     """Return what can be taken for the truth of a rectified pair.
 
     Black pixels, which rectification leaves where no raw pixel is, and their matches have no
@@ -48,14 +50,16 @@ def label_pair(predictor: StereoPredictor, left: np.ndarray, right: np.ndarray) 
         right: likewise.
 
     Returns:
-        (H, W) float32 disparity in pixels of the image, NaN where nobody knows.
+        (H, W) float32 disparity in pixels of the image, NaN where nobody knows; and (H, W) bool,
+        where the network declares no match and block matching finds none: there the disparity is
+        the network's own guess.
     """
     H, W = left.shape[:2]
     limit = LARGEST_WIDTH * predictor.network_size[1]
     if limit < W:
         size = round(H * limit / W), round(limit)
-        small = label_pair(predictor, resize(left, size), resize(right, size))
-        return cv2.resize(small, (W, H), interpolation=cv2.INTER_NEAREST_EXACT) * (W / size[1])
+        disparity, unmatched = label_pair(predictor, resize(left, size), resize(right, size))
+        return _resize(disparity, H, W) * (W / size[1]), _resize(unmatched, H, W)
 
     scale = W / predictor.network_size[1]
     result = predictor.predict(left, right)
@@ -67,27 +71,39 @@ def label_pair(predictor: StereoPredictor, left: np.ndarray, right: np.ndarray) 
     known &= np.arange(W) >= disparity
     matched = np.rint(np.arange(W) - disparity).astype(int).clip(0, W - 1)
     known &= left.any(axis=2) & np.take_along_axis(right.any(axis=2), matched, axis=1)
-    return np.where(known, disparity, np.float32(np.nan))
+    unmatched = ~known & np.isnan(result.disparity) & left.any(axis=2)
+    return np.select((known, unmatched), (disparity, guess), np.float32(np.nan)), unmatched
+
+
+def _resize(label: np.ndarray, height: int, width: int) -> np.ndarray:
+    kind = label.dtype
+    return cv2.resize(label.astype(np.float32), (width, height),
+                      interpolation=cv2.INTER_NEAREST_EXACT).astype(kind)
 
 
 @dataclass(frozen=True)
 class TaughtPair:
-    """A pair and the file of its label, (H, W) disparity in pixels of the images."""
+    """A pair and the file of its label."""
 
     pair: Pair
     label: Path
 
-    def read_label(self) -> np.ndarray:
-        """(H, W) float32 disparity, NaN where unknown.
+    def read_label(self) -> tuple[np.ndarray, np.ndarray]:
+        """Read what `label_pair` said.
 
         Raises:
             ValueError: If the file is missing or broken.
         """
-        label = cv2.imread(str(self.label), cv2.IMREAD_UNCHANGED)
-        if label is None:
+        signed = cv2.imread(str(self.label), cv2.IMREAD_UNCHANGED)
+        if signed is None:
             raise ValueError(f'the label {self.label} is missing or broken; delete its folder '
                              'and start again')
-        return label
+        return np.abs(signed), np.signbit(signed)
+
+    def read_matches(self) -> np.ndarray:
+        """(H, W) float32 disparity that block matching found, NaN elsewhere."""
+        disparity, unmatched = self.read_label()
+        return np.where(unmatched, np.float32(np.nan), disparity)
 
 
 def label_pairs(predictor: StereoPredictor, pairs: Sequence[Pair],
@@ -106,8 +122,9 @@ def label_pairs(predictor: StereoPredictor, pairs: Sequence[Pair],
         key = repr((states, predictor.card['sha256'], predictor.network_size))
         path = folder / f'{hashlib.sha256(key.encode()).hexdigest()[:16]}.tiff'
         if not path.is_file():
-            label = label_pair(predictor, *pair.load())
-            replace_file(path, cv2.imencode('.tiff', label)[1].tobytes())
+            disparity, unmatched = label_pair(predictor, *pair.load())
+            signed = np.copysign(disparity, np.where(unmatched, -1, 1)).astype(np.float32)
+            replace_file(path, cv2.imencode('.tiff', signed)[1].tobytes())
         taught.append(TaughtPair(pair, path))
     return taught
 
@@ -153,15 +170,16 @@ def load_taught(taught: TaughtPair, height: int, width: int) -> Batch:
 
     Returns:
         left, right (3, height, width) in [0, 1]; disparity (1, height, width), pixels, NaN where
-        unknown, and disparity_right, NaN everywhere.
+        unknown, and disparity_right, NaN everywhere; occluded (1, height, width) bool.
     """
-    label = taught.read_label()
-    scale = width / label.shape[1]
-    small = cv2.resize(label, (width, height), interpolation=cv2.INTER_NEAREST_EXACT) * scale
+    disparity, unmatched = taught.read_label()
+    scale = width / disparity.shape[1]
     images = {name: torch.from_numpy(resize(image, (height, width))).permute(2, 0, 1) / 255
               for name, image in zip(('left', 'right'), taught.pair.load())}
-    return {**images, 'disparity': torch.from_numpy(small)[None],
-            'disparity_right': torch.full((1, height, width), torch.nan)}
+    return {**images,
+            'disparity': torch.from_numpy(_resize(disparity, height, width))[None] * scale,
+            'disparity_right': torch.full((1, height, width), torch.nan),
+            'occluded': torch.from_numpy(_resize(unmatched, height, width))[None]}
 
 
 def _unknown_objects(height: int, width: int) -> tuple[LabelledBoxes, StereoCamera]:
