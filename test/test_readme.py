@@ -96,3 +96,12 @@ def test_pretraining_is_worth_what_was_measured():
     ratios = re.findall(r'\| (world|recordings) \| .* \| (0\.\d\d) \| \d', PRETRAINING)
     assert ratios == [('recordings' if source == 'real' else source, f'{ratio["colours"]:.2f}')
                       for source, sets in proof['ratio'].items() for ratio in sets.values()]
+
+
+def test_labels_of_adaptation_are_as_good_as_measured():
+    measured = json.loads((ROOT / 'docs/results/label_quality.json').read_text())['sets']
+    rows = table_rows('## How good the labels are', (ROOT / 'docs/adaptation.md').read_text())
+    for name, row in measured.items():
+        assert rows[name] == [str(row['scenes']), f'{row["coverage"]:.0f} %', *(
+            f'{row[what]["epe"]:.2f} px, {row[what]["bad_1"]:.1f} %, {row[what]["bad_3"]:.1f} %'
+            for what in ('labels', 'network'))]
