@@ -105,3 +105,20 @@ def test_labels_of_adaptation_are_as_good_as_measured():
         assert rows[name] == [str(row['scenes']), f'{row["coverage"]:.0f} %', *(
             f'{row[what]["epe"]:.2f} px, {row[what]["bad_1"]:.1f} %, {row[what]["bad_3"]:.1f} %'
             for what in ('labels', 'network'))]
+
+
+def test_adaptation_helps_as_much_as_measured():
+    reports = [json.loads((ROOT / f'docs/results/{name}.json').read_text())['sets']
+               for name in ('adapt_kitti_before', 'adapt_kitti_labelled')]
+    columns = [(reports[0], 'model'), (reports[1], 'model'), (reports[1], 'sgbm')]
+    rows = table_rows('## Whether it helps', (ROOT / 'docs/adaptation.md').read_text())
+    groups = {name: [name] for name in reports[0]}
+    groups['KITTI together'] = [name for name in groups if 'kitti' in name]
+    groups['all others together'] = [name for name in reports[0] if 'kitti' not in name]
+    for title, names in groups.items():
+        count = sum(reports[0][name]['scenes'] for name in names)
+        epe, bad_1, bad_3 = ([sum(sets[name]['scenes'] * sets[name]['mean'][who][metric]
+                                  for name in names) / count for sets, who in columns]
+                             for metric in ('epe', 'bad_1', 'bad_3'))
+        assert rows[title] == [str(count), *(f'{a:.2f} px, {b:.1f} %, {c:.1f} %'
+                                             for a, b, c in zip(epe, bad_1, bad_3))]
