@@ -16,6 +16,7 @@ from svp_ros.config import load_config
 from svp_ros.data.pair_stream import DataSource, PairStreamConfig
 from svp_ros.model.build import build_model, load_checkpoint, NetworkConfig, save_checkpoint
 from svp_ros.predictor import StereoPredictor
+from svp_ros.train.adapt import AdaptConfig
 from svp_ros.train.detection import DetectionTraining
 from svp_ros.train.disparity import DisparityTraining, main
 from svp_ros.train.loop import (
@@ -345,7 +346,7 @@ def test_shipped_configurations_are_valid(path):
         load_config(proof.ProofConfig, path)
     else:
         configuration = {'pretrain': PretrainConfig, 'disparity': DisparityTraining,
-                         'detection': DetectionTraining}[kind]
+                         'detection': DetectionTraining, 'adapt': AdaptConfig}[kind]
         assert load_config(configuration, path).loop.steps >= 1000
 
 
