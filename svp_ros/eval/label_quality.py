@@ -1,6 +1,6 @@
 """How good the labels of `svp adapt` are, on scenes whose truth is known.
 
-    python -m svp_ros.eval.label_quality --data LABELLED --json docs/results/label_quality.json
+`python -m svp_ros.eval.label_quality --data LABELLED --json FILE` prints and writes it.
 """
 
 import argparse
