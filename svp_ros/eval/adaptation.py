@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from svp_ros.eval.areas import left_right_difference
 from svp_ros.eval.bag_metrics import photometric_error
+from svp_ros.eval.disparity import eye_difference
 from svp_ros.eval.metrics import DisparityScore
 from svp_ros.pictures import colour_disparity, stack_pictures
 from svp_ros.predictor import StereoPredictor
@@ -118,15 +118,11 @@ class _Score:
 
 def _look(predictor: StereoPredictor, left: np.ndarray, right: np.ndarray) -> _Maps:
     result = predictor.predict(left, right)
-    mirrored = predictor.predict(*(np.ascontiguousarray(x[:, ::-1]) for x in (right, left)))
-    matched = np.isfinite(result.disparity)
     photometric = photometric_error(left, right, result.disparity_filled,
                                     inside=left.any(axis=2))
-    left_right = left_right_difference(result.disparity_filled,
-                                       mirrored.disparity_filled[:, ::-1])
     return _Maps(np.where(left.any(axis=2), photometric, np.nan),
-                 np.where(matched, left_right, np.nan), result.disparity_filled, matched,
-                 result.confidence)
+                 eye_difference(predictor, left, right, result), result.disparity_filled,
+                 np.isfinite(result.disparity), result.confidence)
 
 
 def judge(before: Mapping, after: Mapping) -> str:

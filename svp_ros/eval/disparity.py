@@ -140,20 +140,24 @@ def find_areas(scene: Scene, truth: np.ndarray, valid: np.ndarray) -> dict[str, 
     return {name: mask for name, mask in areas.items() if mask.any()}
 
 
-def compare_eyes(predictor: StereoPredictor, left: np.ndarray, right: np.ndarray,
-                 result: StereoResult) -> DisparityScore:
-    """Compare the disparity of the left image with that of the right from the same network.
+def eye_difference(predictor: StereoPredictor, left: np.ndarray, right: np.ndarray,
+                   result: StereoResult) -> np.ndarray:
+    """Difference to the disparity of the right image from the same network, (H, W) pixels.
 
-    A mirrored right image is the left image of a mirrored scene. Pixels count whose match is in
-    the right image and which the network declares visible there.
-
-    Returns:
-        Differences in pixels of the image.
+    A mirrored right image is the left image of a mirrored scene. NaN where the match is outside
+    the right image or the network declares none.
     """
     mirrored = predictor.predict(*(np.ascontiguousarray(x[:, ::-1]) for x in (right, left)))
     difference = left_right_difference(result.disparity_filled,
                                        mirrored.disparity_filled[:, ::-1])
-    valid = np.isfinite(difference) & np.isfinite(result.disparity)
+    return np.where(np.isfinite(result.disparity), difference, np.nan)
+
+
+def compare_eyes(predictor: StereoPredictor, left: np.ndarray, right: np.ndarray,
+                 result: StereoResult) -> DisparityScore:
+    """Pool `eye_difference`, pixels of the image."""
+    difference = eye_difference(predictor, left, right, result)
+    valid = np.isfinite(difference)
     score = DisparityScore()
     if valid.any():
         score.update(difference, np.zeros_like(difference), valid)
